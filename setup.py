@@ -1,0 +1,51 @@
+"""Installation: three packages and config.py, flavours by hardware."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="adaptinf",
+    version="0.1.0",
+    description="Lifelong multimodal instruction tuning: select, train, measure what is forgotten",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["adaptinf*", "selection*", "stages*"]),
+    py_modules=["config"],
+    package_data={
+        "adaptinf": ["py.typed"],
+        "adaptinf.models": ["tiny/*"],
+        "adaptinf.report": ["templates/*"],
+    },
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5.20",
+        "peft>=0.20",
+        "accelerate>=1.10",
+        "datasets>=4.0",
+        "safetensors",
+        "numpy>=2.0",
+        "pyarrow>=18",
+        "scikit-learn>=1.5",
+        "nltk>=3.9",
+        "pillow>=11",
+        "pydantic>=2.10",
+        "pyyaml>=6.0",
+        "typer>=0.15",
+        "rich>=13",
+        "jinja2>=3.1",
+    ],
+    extras_require={
+        "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
+        "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"],
+    },
+    entry_points={
+        "console_scripts": [
+            "run-lifelong=stages.cli:run_lifelong",
+            "forgetting-report=stages.cli:forgetting_report",
+        ]
+    },
+)
