@@ -1,0 +1,53 @@
+"""What a selection method is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.pool import Pool, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How many rows are wanted, from which seed, in how many clusters (a number, or "auto")."""
+
+    budget: int
+    seed: int = 0
+    clusters: int | str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """One cluster as the summary shows it; ``entropies`` are bits by scorer."""
+
+    cluster: int
+    size: int
+    budget: int
+    scorer: str | None
+    entropies: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Distinct row positions in any order, and what the method knows about each.
+
+    The other columns are as long as ``indices``, or None where the method has nothing to tell;
+    a ``stratum`` of -1 means none. ``excluded`` counts rows by reason, ``notes`` are sentences for
+    the reader of the summary.
+    """
+
+    indices: NDArray[np.int64]
+    cluster: NDArray[np.int32] | None = None
+    scorer: Sequence[str | None] | None = None
+    score: Scores | None = None
+    stratum: NDArray[np.int32] | None = None
+    clusters: Sequence[ClusterReport] = ()
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+Method = Callable[[Pool, Request], Choice]

@@ -1,0 +1,15 @@
+"""The names a recipe may use. Imports nothing, so that settings can be checked without numpy."""
+
+from __future__ import annotations
+
+METHODS: tuple[str, ...] = (
+    "adapt-inf",
+    "adapt-inf-lite",
+    "random",
+    "sequential",
+    "multitask",
+)
+"""Built-in selection methods."""
+
+SCORES: tuple[str, ...] = ("perplexity", "el2n", "entropy", "grand", "image_grounding")
+"""Scores that feature extraction writes, in the order that breaks ties between scorers."""

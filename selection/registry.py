@@ -1,0 +1,32 @@
+"""Selection methods by name; users add their own with :func:`register`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from selection.choice import Method
+from selection.methods import BUILT_IN
+
+_methods: dict[str, Method] = dict(BUILT_IN)
+
+
+def register(name: str) -> Callable[[Method], Method]:
+    """Decorator that makes a method known as ``name``; ValueError when the name is taken."""
+
+    def add(method: Method) -> Method:
+        if name in _methods:
+            raise ValueError(f"a selection method named {name!r} is already registered")
+        _methods[name] = method
+        return method
+
+    return add
+
+
+def lookup(name: str) -> Method:
+    """The method known as ``name``; ValueError with the nearest name when there is none."""
+    if name not in _methods:
+        near = difflib.get_close_matches(name, _methods, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(_methods))}"
+        raise ValueError(f"unknown selection method {name!r}; {hint}")
+    return _methods[name]

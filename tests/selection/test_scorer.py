@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selection.names import SCORES
+from selection.scorer import choose_scorer, histogram_entropy, scorer_order
+
+
+def entropy_by_hand(scores: list[float]) -> float:
+    """Formula of the docstring, one row at a time."""
+    finite = [x for x in scores if math.isfinite(x)]
+    mean = sum(finite) / len(finite)
+    std = math.sqrt(sum((x - mean) ** 2 for x in finite) / len(finite))
+    bins = Counter(min(49, max(0, math.floor(((x - mean) / std + 4) / 0.16))) for x in finite)
+    return -sum(c / len(finite) * math.log2(c / len(finite)) for c in bins.values())
+
+
+@pytest.mark.parametrize("draw", ["normal", "lognormal", "gamma"])
+def test_entropy_equals_the_plain_formula(draw: str) -> None:
+    rng = np.random.default_rng(1)
+    scores = {
+        "normal": rng.standard_normal(500),
+        "lognormal": rng.lognormal(size=500),
+        "gamma": rng.gamma(2.0, size=500),
+    }[draw]
+    scores[::50] = np.nan
+    assert histogram_entropy(scores) == pytest.approx(entropy_by_hand(scores.tolist()), abs=1e-9)
+
+
+def test_entropy_by_hand() -> None:
+    assert histogram_entropy(np.array([0.0, 1.0])) == 1.0
+    assert histogram_entropy(np.array([5.0, 5.0, 9.0, 9.0])) == 1.0
+    assert histogram_entropy(np.array([1.0, 2.0, 3.0, 4.0])) == 2.0
+
+
+@pytest.mark.parametrize(
+    "scores", [[], [7.0], [0.1] * 30, [0.0] * 5, [np.nan] * 4, [3.0, 3.0, np.nan, np.inf]]
+)
+def test_constant_or_missing_scores_have_no_bits(scores: list[float]) -> None:
+    bits = histogram_entropy(np.array(scores))
+    assert (bits, math.copysign(1, bits)) == (0.0, 1.0)
+
+
+@settings(max_examples=150)
+@given(
+    scores=st.lists(st.integers(-50, 50), min_size=2, max_size=80),
+    power=st.floats(-6, 6),
+    shift=st.floats(-100, 100),
+)
+def test_entropy_does_not_know_the_unit(scores: list[int], power: float, shift: float) -> None:
+    """Released code: the same scores times 0.1, 1 and 10 have 5.6, 4.8 and 1.8 bits."""
+    plain = np.array(scores, float)
+    moved = (plain + shift) * 10.0**power
+    assert histogram_entropy(moved) == histogram_entropy(plain)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-6, 1.0, 1e6, 1e300])
+def test_a_negative_factor_mirrors_the_histogram(factor: float) -> None:
+    scores = np.random.default_rng(0).gamma(2.0, size=400)
+    assert histogram_entropy(scores * -factor) == histogram_entropy(scores)
+
+
+def test_the_unit_of_a_score_does_not_decide_who_wins() -> None:
+    """In the released code the scorer of smallest raw spread wins nearly always."""
+    rng = np.random.default_rng(2)
+    wide, narrow = rng.uniform(size=1000), rng.lognormal(sigma=2.0, size=1000)
+    for unit in (1e-6, 1e-3, 1.0, 1e3, 1e6):
+        chosen = choose_scorer({"perplexity": wide * unit, "el2n": narrow})
+        assert chosen.name == "perplexity"
+        assert chosen.entropies == choose_scorer({"perplexity": wide, "el2n": narrow}).entropies
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_missing_value_neither_wins_nor_loses(bad: float) -> None:
+    spread = np.linspace(0.0, 1.0, 100)
+    holed = np.append(np.repeat([0.0, 1.0], 50), bad)
+    chosen = choose_scorer({"perplexity": holed, "el2n": np.append(spread, 0.5)})
+    assert chosen.name == "el2n"
+    assert chosen.entropies["perplexity"] == 1.0
+    assert choose_scorer({"perplexity": np.append(spread, bad), "el2n": holed}).name == "perplexity"
+
+
+def test_a_constant_or_empty_score_never_beats_one_that_varies() -> None:
+    rows = {"perplexity": [np.nan] * 3, "el2n": [0.1, 0.1, 0.1], "entropy": [1.0, 1.0, 2.0]}
+    columns = {name: np.array(values) for name, values in rows.items()}
+    assert choose_scorer(columns).name == "entropy"
+    assert choose_scorer({name: columns[name] for name in ("perplexity", "el2n")}).name == "el2n"
+    assert choose_scorer({"perplexity": columns["perplexity"]}).name is None
+    assert choose_scorer({}).name is None
+
+
+def test_ties_go_by_the_order_of_the_names() -> None:
+    column = np.arange(10.0)
+    assert choose_scorer({"b": column, "a": column}).name == "a"
+    assert choose_scorer({"a": column, "grand": column, "el2n": -column}).name == "el2n"
+    assert scorer_order(["b", "a", *reversed(SCORES)]) == [*SCORES, "a", "b"]
