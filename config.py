@@ -1,0 +1,555 @@
+"""Every setting there is: typed, documented, checked. A recipe is one YAML file of these sections.
+
+Imports no torch and no numpy, so that ``--help`` answers, and a mistake is told, at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    Strict,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from adaptinf.errors import UserError, suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class _NameIn:
+    """Accepts the names in a tuple of a module that is imported only when a recipe is checked."""
+
+    module: str
+    attribute: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        names: Sequence[str] = getattr(import_module(self.module), self.attribute)
+        return names
+
+    def __call__(self, value: str) -> str:
+        if value not in self.names:
+            raise PydanticCustomError("unknown_name", "unknown name")
+        return value
+
+
+def _number(value: object) -> object:
+    """The number in a text such as ``2e-4``, which YAML 1.1 takes for text for want of a dot."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Flag: TypeAlias = Annotated[bool, Strict()]
+Natural: TypeAlias = Annotated[int, Strict(), Ge(0)]
+Count: TypeAlias = Annotated[int, Strict(), Ge(1)]
+Real: TypeAlias = Annotated[float, Strict(), Field(allow_inf_nan=False), BeforeValidator(_number)]
+NonNegative: TypeAlias = Annotated[Real, Ge(0)]
+Positive: TypeAlias = Annotated[Real, Gt(0)]
+Share: TypeAlias = Annotated[Real, Ge(0), Le(1)]
+Method: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "METHODS"))]
+Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.adapters.names", "ROUTES"))]
+Scheduler: TypeAlias = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+]
+
+
+class Section(BaseModel):
+    """A part of the recipe: never changes once made, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """Where the datasets lie and how their rows are read."""
+
+    root: str | None = None
+    """Folder of the datasets, relative to the working directory, or 'embedded' for the small world
+    that is shipped; null: the environment variable ADAPTINF_DATA_ROOT, else 'embedded'."""
+    max_length: Count | None = None
+    """Longest row in tokens, those of images included; null: what the model can read."""
+    workers: Natural = 0
+    """Processes that load rows; their number changes no result."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the datasets, or None for the embedded world."""
+        root = self.root or os.environ.get("ADAPTINF_DATA_ROOT") or "embedded"
+        return None if root == "embedded" else Path(root).expanduser()
+
+
+class Model(Section):
+    """The vision-language model that is adapted from task to task."""
+
+    name: str = "tiny"
+    """'tiny' (shipped), a hub id, or a folder of any Hugging Face image-text-to-text model."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number type of the frozen weights; auto: as they are stored."""
+    attention: str | None = None
+    """attn_implementation of Transformers; null: its own choice."""
+
+
+class Task(Section):
+    """One dataset of the stream. Tasks are learned in the order of the recipe, one per step."""
+
+    dataset: str
+    """A registered name such as llava, or a path relative to the recipe."""
+    name: str | None = None
+    """Name of the task; null: taken from the dataset."""
+    format: str | None = None
+    """Reader of the files; null: found by looking at them."""
+    images: Path | None = None
+    """Folder that image paths start from; null: beside the dataset."""
+    licence: str | None = None
+    """Licence to note with each row."""
+    limit: Count | None = None
+    """Read only so many rows; null: all."""
+
+    @property
+    def label(self) -> str:
+        """Name of the task where it names files: letters, digits, ``_``, ``.`` and ``-`` only."""
+        path = Path(self.dataset)
+        stem = path.stem if path.suffix in {".json", ".jsonl", ".parquet"} else path.name
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.name or stem).strip("-.")
+
+
+class Featurize(Section):
+    """What is computed of the rows of the pool before some are selected."""
+
+    layer: Literal["first", "middle", "last"] | Natural | Share = "middle"
+    """Layer of the text model that features are taken from: a word, a number counted from 0, or a
+    fraction of the depth such as 0.5."""
+    dim: Count = 1024
+    """Length of a projected gradient."""
+    refresh: Literal["all", "new", "stale"] = "stale"
+    """Rows scored anew at each step: all, only the new ones, or the new ones and the old rows of
+    datasets that have drifted (stale)."""
+    drift: NonNegative = 0.05
+    """Old rows of a dataset are stale where the log-perplexity of its probe has changed by more
+    than this (mean of absolute changes)."""
+    probe_rows: Count = 64
+    """Rows in the probe of each dataset."""
+    max_rows: Count | None = None
+    """Score at most so many rows; null: all."""
+    batch_tokens: Count = 8192
+    """Tokens per batch, padding included."""
+
+
+class Select(Section):
+    """Which rows of the pool are trained on."""
+
+    method: Method = "adapt-inf"
+    """How rows are selected."""
+    features: Literal["gradients", "embeddings", "both"] = "gradients"
+    """Features that rows are clustered by."""
+    budget: Count = 400
+    """Rows to train on at each step."""
+    clusters: Literal["auto"] | Count = "auto"
+    """Number of clusters (pseudo-skills); auto: by the size of the pool."""
+
+
+class Prune(Section):
+    """Which rows of the pool the next step starts from."""
+
+    pool_budget: Count | None = None
+    """Rows to keep; null: all, but with adapt-inf-lite 4 times select.budget."""
+
+
+class Adapter(Section):
+    """The adapter that is trained."""
+
+    route: Route = "lora"
+    """Kind of adapter."""
+    r: Count = 16
+    """Rank of the update."""
+    alpha: Positive = 32.0
+    """The update is scaled by alpha / r."""
+    dropout: Annotated[Real, Ge(0), Lt(1)] = 0.05
+    """Dropout on the adapter's input."""
+    across_steps: Literal["continue"] = "continue"
+    """continue: one adapter is trained further at every step."""
+
+
+class Train(Section):
+    """How the adapter is trained at each step."""
+
+    learning_rate: Positive = 2e-4
+    """Highest learning rate."""
+    epochs: Positive = 1.0
+    """Passes over the selected rows."""
+    batch_size: Count = 16
+    """Rows per device in one forward pass."""
+    accumulate: Count = 1
+    """Forward passes per optimiser step."""
+    scheduler: Scheduler = "cosine"
+    """Course of the learning rate."""
+    warmup: Share = 0.03
+    """Share of the optimiser steps that warm up."""
+    weight_decay: NonNegative = 0.0
+    """Weight decay of AdamW."""
+    max_grad_norm: NonNegative = 1.0
+    """Gradients are clipped to this norm; 0: never."""
+    bf16: Flag = False
+    """Compute in bfloat16 mixed precision."""
+    gradient_checkpointing: Flag = False
+    """Spend time to save memory."""
+    save_steps: Count | None = None
+    """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
+    deepspeed: str | None = None
+    """DeepSpeed preset or JSON file."""
+    extra: dict[str, Any] = {}
+    """More arguments for transformers.TrainingArguments."""
+
+
+class Evaluate(Section):
+    """What is measured, of the base model and after every step."""
+
+    benchmarks: Literal["all"] | tuple[str, ...] = "all"
+    """all, or a list of their names."""
+    limit: Count | None = None
+    """Rows per benchmark; null: all."""
+    batch_size: Count = 64
+    """Rows per batch of generation."""
+
+
+class Tracking(Section):
+    """Experiment trackers, besides the run's own files."""
+
+    report_to: str | tuple[str, ...] = "none"
+    """none, or one or more trackers that Transformers knows, such as tensorboard or wandb."""
+
+
+class Recipe(Section):
+    """All settings of one lifelong run, checked, with every default filled in."""
+
+    output_dir: Path
+    """The run folder itself, relative to the working directory."""
+    seed: Natural = 0
+    """Seed of every random draw."""
+    data: Data = Data()
+    """Where the datasets lie."""
+    model: Model = Model()
+    """The model that is adapted."""
+    tasks: tuple[Task, ...]
+    """The datasets, in the order in which they come."""
+    featurize: Featurize = Featurize()
+    """Features and scores of rows."""
+    select: Select = Select()
+    """Rows to train on."""
+    prune: Prune = Prune()
+    """Rows to keep."""
+    adapter: Adapter = Adapter()
+    """Kind and size of the adapter."""
+    train: Train = Train()
+    """How it is trained."""
+    evaluate: Evaluate = Evaluate()
+    """What is measured."""
+    tracking: Tracking = Tracking()
+    """Where else it is logged."""
+    _recipe_dir: Path = PrivateAttr(default_factory=Path)
+
+    @field_validator("tasks")
+    @classmethod
+    def _labels_are_unique(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        """Step folders and matrix rows go by the label, so no two tasks may share one."""
+        if not tasks:
+            raise ValueError("no task")
+        first: dict[str, int] = {}
+        faults: list[InitErrorDetails] = []
+        for index, task in enumerate(tasks):
+            if not task.label:
+                what = "nothing to name its folders by; give `name:`"
+            elif first.setdefault(task.label, index) != index:
+                what = f"{task.label!r} is also the name of tasks.{first[task.label]}; give `name:`"
+            else:
+                continue
+            fault = PydanticCustomError("label", "{what}", {"what": what})
+            faults.append({"type": fault, "loc": (index,), "input": task.label})
+        if faults:
+            raise ValidationError.from_exception_data("tasks", faults)
+        return tasks
+
+    @property
+    def recipe_dir(self) -> Path:
+        """Folder of the recipe's file, which relative dataset paths start from."""
+        return self._recipe_dir
+
+    @property
+    def pool_budget(self) -> int | None:
+        """Rows that the pool keeps after a step, None for all."""
+        lite = 4 * self.select.budget if self.select.method == "adapt-inf-lite" else None
+        return self.prune.pool_budget or lite
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with ``key.sub=value`` overrides laid over it.
+
+    List items count from 0 (``tasks.2.limit=5``), values are read as YAML. Raises one UserError
+    that tells every mistake: those of the file by line, then those of the command line.
+    """
+    source = _Source(str(path))
+    source.read()
+    for text in overrides:
+        source.override(text)
+    try:
+        recipe = Recipe.model_validate(source.data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            source.complain(detail)
+    if source.faults:
+        raise UserError.group([source.faults[fault] for fault in sorted(source.faults)])
+    recipe._recipe_dir = Path(path).absolute().parent
+    return recipe
+
+
+def resolved_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML with all defaults written out, keys in the order declared here."""
+    settings = recipe.model_dump(mode="json")
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+
+
+_Key: TypeAlias = tuple[str, ...]
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    NoneType: "null",
+    dict[str, Any]: "a mapping",
+    tuple[str, ...]: "a list of names",
+    tuple[Task, ...]: "a list of at least one task",
+}
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_DEEPEST = 8  # no setting lies deeper, and YAML aliases can form a ring
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A rejected value, shown as YAML writes it; a list or a mapping only by its kind."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        match self.value:
+            case None:
+                return "null"
+            case bool():
+                return str(self.value).lower()
+            case []:
+                return "[]"
+            case list():
+                return "a list"
+            case dict():
+                return "a mapping"
+        return repr(self.value)
+
+
+class _Place(NamedTuple):
+    line: int
+    column: int
+
+
+_COMMAND_LINE = _Place(sys.maxsize, 0)
+
+
+@dataclass(slots=True)
+class _Source:
+    """A recipe as it was given: its data, the place of each key, the mistakes found so far."""
+
+    file: str
+    data: Any = None
+    places: dict[_Key, _Place] = field(default_factory=lambda: {(): _Place(1, 0)})
+    faults: dict[tuple[_Place, _Key, str], UserError] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """Read the file as ``yaml.safe_load`` does. Raises UserError where there is no mapping."""
+        try:
+            loader = yaml.SafeLoader(Path(self.file).read_bytes())
+            root = loader.get_single_node()
+            if root is not None:
+                self._mark(root, ())
+                self.data = loader.construct_document(root)
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", where=self.file) from None
+        except (yaml.YAMLError, ValueError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{self.file}:{mark.line + 1}" if mark else self.file
+            what = f"not valid YAML: {getattr(error, 'problem', None) or error}"
+            raise UserError(" ".join(what.split()), where=where) from None
+        if not isinstance(self.data, dict):
+            what = "a recipe is a mapping of keys such as `output_dir: runs/mine`"
+            raise UserError(what, where=f"{self.file}:1")
+
+    def override(self, text: str) -> None:
+        """Lay one ``key.sub=value`` over the data."""
+        name, equals, raw = text.partition("=")
+        key = tuple(name.split("."))
+        if not equals:
+            return self._fault(key, "no value", "write key.sub=value", place=_COMMAND_LINE)
+        try:
+            self.data = _replaced(self.data, key, yaml.safe_load(raw))
+        except (yaml.YAMLError, ValueError):
+            return self._fault(key, "not a YAML value", seen=raw, place=_COMMAND_LINE)
+        except LookupError as error:
+            return self._fault(key, str(error.args[0]), place=_COMMAND_LINE)
+        for end in range(1, len(key)):
+            self.places.setdefault(key[:end], _COMMAND_LINE)
+        self.places[key] = _COMMAND_LINE
+
+    def complain(self, detail: ErrorDetails) -> None:
+        """Note what the models reject. A value that fails a choice of types is one mistake."""
+        spot = _Spot.find(detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            name = str(detail["loc"][-1])
+            self._fault((*spot.key, name), "unknown key", suggestion(name, spot.keys))
+        elif detail["type"] == "missing":
+            self._fault(spot.key, "missing", f"needs {spot.allowed}")
+        elif detail["type"] == "label":
+            self._fault(spot.key, detail["msg"])
+        else:
+            near = difflib.get_close_matches(str(detail["input"]), spot.names, n=1)
+            hint = "".join(f"; did you mean {name!r}?" for name in near)
+            seen = _Seen(detail["input"])
+            self._fault(spot.key, "not allowed", f"allowed: {spot.allowed}{hint}", seen=seen)
+
+    def _mark(self, node: yaml.Node, key: _Key) -> None:
+        """Note the place of each key under ``node``, and the keys that are given twice."""
+        if isinstance(node, yaml.SequenceNode):
+            children = [(str(index), item, item) for index, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            children = [(str(name.value), name, value) for name, value in node.value]
+            for name, _ in node.value:
+                if not name.tag.endswith(":merge"):
+                    name.tag = "tag:yaml.org,2002:str"  # else a key such as `on` is no text
+        else:
+            return
+        for part, start, child in children:
+            below = (*key, part)
+            first = self.places.get(below)
+            self.places[below] = _Place(start.start_mark.line + 1, start.start_mark.column)
+            if first:
+                self._fault(below, "given twice", f"first on line {first.line}")
+            if len(below) < _DEEPEST:
+                self._mark(child, below)
+
+    def _fault(
+        self, key: _Key, what: str, hint: str = "", *, seen: Any = None, place: _Place | None = None
+    ) -> None:
+        at = key
+        while at not in self.places:
+            at = at[:-1]
+        place = place or self.places[at]
+        source = "command line" if place == _COMMAND_LINE else f"{self.file}:{place.line}"
+        error = UserError(what, where=f"{source}: {'.'.join(key)}", seen=seen, hint=hint)
+        self.faults[place, key, what] = error  # a union complains of one value several times
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A setting that an error speaks of: its key, its type, and the limits of its value."""
+
+    key: _Key
+    kind: Any
+    limits: Sequence[Any]
+
+    @classmethod
+    def find(cls, loc: Sequence[int | str]) -> _Spot:
+        """Follow an error's location for as far as it names settings and not kinds of value."""
+        spot = cls((), Recipe, ())
+        for part in loc:
+            if isinstance(part, int) and get_origin(spot.kind) is tuple:
+                spot = cls((*spot.key, str(part)), get_args(spot.kind)[0], ())
+            elif part in spot.keys:
+                info = spot.kind.model_fields[part]
+                spot = cls((*spot.key, str(part)), info.annotation, info.metadata)
+            else:
+                break
+        return spot
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Names of the settings below this one."""
+        return tuple(getattr(self.kind, "model_fields", ()))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Words that may be the value."""
+        return [phrase.strip("'") for phrase in _phrases(self.kind, self.limits) if "'" in phrase]
+
+    @property
+    def allowed(self) -> str:
+        """What may be the value, for people."""
+        *most, last = _phrases(self.kind, self.limits)
+        return f"{', '.join(most)} or {last}" if most else last
+
+
+def _phrases(kind: Any, limits: Sequence[Any]) -> Iterator[str]:
+    """Each value or kind of value that a type allows."""
+    origin, parts = get_origin(kind), get_args(kind)
+    known = [limit.func for limit in limits if isinstance(limit, AfterValidator)]
+    if origin is Annotated:
+        yield from _phrases(parts[0], parts[1:])
+    elif origin in (Union, UnionType):
+        for part in parts:
+            yield from _phrases(part, ())
+    elif origin is Literal:
+        yield from map(repr, parts)
+    elif known and isinstance(known[0], _NameIn):
+        yield from map(repr, known[0].names)
+    else:
+        bounds = " and ".join(
+            f"{sign} {getattr(limit, name)}"
+            for limit in limits
+            for name, sign in _SIGNS.items()
+            if hasattr(limit, name)
+        )
+        keys = ", ".join(getattr(kind, "model_fields", ()))
+        word = f"a mapping of {keys}" if keys else _WORDS[kind]
+        yield f"{word} {bounds}".strip()
+
+
+def _replaced(node: Any, key: _Key, value: Any) -> Any:
+    """``node`` with the value at ``key`` exchanged. Raises LookupError where there is no place."""
+    if not key:
+        return value
+    first, rest = key[0], key[1:]
+    if isinstance(node, list):
+        if not (first.isdecimal() and int(first) < len(node)):
+            raise LookupError(f"there is no item {first!r}; items are 0 to {len(node) - 1}")
+        at = int(first)
+        return [*node[:at], _replaced(node[at], rest, value), *node[at + 1 :]]
+    if node is not None and not isinstance(node, dict):
+        raise LookupError("unknown key; what it is part of is a value")
+    children = node or {}
+    return {**children, first: _replaced(children.get(first), rest, value)}

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptinf.errors import UserError
+from config import Data, Recipe, Section, Task, load_recipe, resolved_yaml
+
+ROOT = Path(__file__).parent.parent
+# Whatever is no recipe (DeepSpeed presets) is JSON.
+SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+
+LEAST = "output_dir: runs/mine\ntasks:\n  - {dataset: llava}\n"
+
+FOUR_MISTAKES = """\
+output_dir: runs/mine
+tasks: [{dataset: llava}, {dataset: m3it}]
+select:
+  features: gradient
+  budgett: 500
+  clusters: many
+adapter: {route: lora, r: 0}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes recipe.yaml and steps into its folder, so that errors name it as a user would."""
+    monkeypatch.chdir(tmp_path)
+
+    def to_file(text):
+        Path("recipe.yaml").write_text(text)
+        return "recipe.yaml"
+
+    return to_file
+
+
+@pytest.fixture
+def mistakes(write):
+    def of(text, *overrides):
+        with pytest.raises(UserError) as caught:
+            load_recipe(write(text), overrides)
+        return list(caught.value.lines)
+
+    return of
+
+
+def sections():
+    pending = [Recipe, Task]
+    while pending:
+        section = pending.pop()
+        yield section
+        kinds = [info.annotation for info in section.model_fields.values()]
+        pending += [k for k in kinds if isinstance(k, type) and issubclass(k, Section)]
+
+
+def test_four_mistakes_are_told_at_once(mistakes):
+    assert mistakes(FOUR_MISTAKES) == [
+        "recipe.yaml:4: select.features: not allowed (seen: 'gradient'); allowed: 'gradients', "
+        "'embeddings' or 'both'; did you mean 'gradients'?",
+        "recipe.yaml:5: select.budgett: unknown key; did you mean 'budget'?",
+        "recipe.yaml:6: select.clusters: not allowed (seen: 'many'); allowed: 'auto' or a whole "
+        "number >= 1",
+        "recipe.yaml:7: adapter.r: not allowed (seen: 0); allowed: a whole number >= 1",
+    ]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipe_is_valid(path):
+    assert load_recipe(path).recipe_dir == path.parent
+
+
+def test_a_quickstart_is_shipped():
+    assert ROOT / "configs" / "quickstart.yaml" in SHIPPED
+
+
+def test_least_recipe_has_the_documented_defaults(write):
+    recipe = load_recipe(write(LEAST))
+    assert recipe.output_dir == Path("runs/mine")
+    assert (recipe.model.name, recipe.adapter.r, recipe.train.learning_rate) == ("tiny", 16, 2e-4)
+    assert (recipe.select.method, recipe.select.budget) == ("adapt-inf", 400)
+    assert recipe.recipe_dir == Path.cwd()
+
+
+def test_every_setting_is_documented():
+    found = list(sections())
+    assert len(found) == 11
+    for section in found:
+        for name, info in section.model_fields.items():
+            assert info.description, f"{section.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed: -1", "seed: not allowed (seen: -1); allowed: a whole number >= 0"),
+        ("seed: true", "seed: not allowed (seen: true); allowed: a whole number >= 0"),
+        ("seed: 1.0", "seed: not allowed (seen: 1.0); allowed: a whole number >= 0"),
+        ("data: {max_length: none}", "data.max_length: not allowed (seen: 'none'); allowed: a whole"
+         " number >= 1 or null"),
+        ("train: {bf16: 'yes'}", "train.bf16: not allowed (seen: 'yes'); allowed: true or false"),
+        ("train: {epochs: .nan}", "train.epochs: not allowed (seen: nan); allowed: a number > 0"),
+        ("train: {extra: [1]}", "train.extra: not allowed (seen: a list); allowed: a mapping"),
+        ("adapter: {dropout: 1}", "adapter.dropout: not allowed (seen: 1); allowed: a number >= 0"
+         " and < 1"),
+        ("featurize: {layer: 1.5}", "featurize.layer: not allowed (seen: 1.5); allowed: 'first',"
+         " 'middle', 'last', a whole number >= 0 or a number >= 0 and <= 1"),
+        ("evaluate: {benchmarks: [1]}", "evaluate.benchmarks: not allowed (seen: 1); allowed: 'all'"
+         " or a list of names"),
+        ("model: {name: {a: 1}}", "model.name: not allowed (seen: a mapping); allowed: text"),
+        ("prune:", "prune: not allowed (seen: null); allowed: a mapping of pool_budget"),
+        ("yes: 1", "yes: unknown key; known: adapter, data, evaluate, featurize, model, output_dir,"
+         " prune, seed, select, tasks, tracking, train"),
+    ],
+)  # fmt: skip
+def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, message):
+    assert mistakes(LEAST + line) == [f"recipe.yaml:4: {message}"]
+
+
+def test_names_of_methods_and_routes_are_checked(mistakes):
+    method, route = mistakes(f"{LEAST}select: {{method: adaptinf}}\nadapter: {{route: lorra}}\n")
+    assert method.startswith("recipe.yaml:4: select.method: not allowed (seen: 'adaptinf'); ")
+    assert "'random'" in method
+    assert method.endswith("did you mean 'adapt-inf'?")
+    assert route.startswith("recipe.yaml:5: adapter.route: not allowed (seen: 'lorra'); allowed:")
+    assert route.endswith("did you mean 'lora'?")
+
+
+def test_missing_keys(mistakes):
+    assert mistakes("seed: 1") == [
+        "recipe.yaml:1: output_dir: missing; needs a path",
+        "recipe.yaml:1: tasks: missing; needs a list of at least one task",
+    ]
+    assert mistakes("output_dir: x\ntasks:\n- {dataset: a}\n- {name: b}") == [
+        "recipe.yaml:4: tasks.1.dataset: missing; needs text"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ("[]", "tasks: not allowed (seen: []); allowed: a list of at least one task"),
+        ("[llava]", "tasks.0: not allowed (seen: 'llava'); allowed: a mapping of dataset, name, "
+         "format, images, licence, limit"),
+        ("[{dataset: '..'}]", "tasks.0: nothing to name its folders by; give `name:`"),
+    ],
+)  # fmt: skip
+def test_unusable_tasks(mistakes, tasks, message):
+    assert mistakes(f"output_dir: x\ntasks: {tasks}\n") == [f"recipe.yaml:2: {message}"]
+
+
+def test_tasks_of_one_name_are_all_told(mistakes):
+    text = "output_dir: x\ntasks:\n- {dataset: a}\n- {dataset: d/a.json}\n- {dataset: b, name: a}\n"
+    assert mistakes(text) == [
+        "recipe.yaml:4: tasks.1: 'a' is also the name of tasks.0; give `name:`",
+        "recipe.yaml:5: tasks.2: 'a' is also the name of tasks.0; give `name:`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "label"),
+    [
+        ("llava", None, "llava"),
+        ("data/my set.jsonl", None, "my-set"),
+        ("folder/llava-1.5", None, "llava-1.5"),
+        ("org/name/", None, "name"),
+        ("llava", "../sneaky", "sneaky"),
+        ("llava", "Ä/b_c", "b_c"),
+    ],
+)
+def test_label(dataset, name, label):
+    assert Task(dataset=dataset, name=name).label == label
+
+
+@given(st.text(), st.none() | st.text())
+def test_label_is_a_safe_folder_name(dataset, name):
+    label = Task(dataset=dataset, name=name).label
+    assert not label.startswith(".")
+    assert all(c.isascii() and (c.isalnum() or c in "_.-") for c in label)
+
+
+def test_keys_given_twice_are_mistakes(mistakes):
+    text = LEAST + "select:\n  budget: 1\n  method: random\n  budget: 2\nseed: 1\nseed: 2\n"
+    assert mistakes(text) == [
+        "recipe.yaml:7: select.budget: given twice; first on line 5",
+        "recipe.yaml:9: seed: given twice; first on line 8",
+    ]
+
+
+def test_yaml_merge_keys_and_aliases_work(write):
+    text = "output_dir: x\ntasks:\n- &a {dataset: a, limit: 3}\n- {<<: *a, dataset: b}\n"
+    assert [(t.dataset, t.limit) for t in load_recipe(write(text)).tasks] == [("a", 3), ("b", 3)]
+
+
+def test_ring_of_aliases_ends(mistakes):
+    assert mistakes("output_dir: x\ntasks: &ring [*ring]\n")[0].startswith("recipe.yaml:2: tasks.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "recipe.yaml:1: a recipe is a mapping of keys such as `output_dir: runs/mine`"),
+        ("- a", "recipe.yaml:1: a recipe is a mapping of keys such as `output_dir: runs/mine`"),
+        ("a: 1\nb: [1", "recipe.yaml:2: not valid YAML: expected ',' or ']', but got"
+         " '<stream end>'"),
+        ("a: 1\n? [x]\n: 2", "recipe.yaml:2: not valid YAML: expected a scalar node, but found"
+         " sequence"),
+        ("a: 2020-13-45", "recipe.yaml: not valid YAML: month must be in 1..12"),
+        ("a: !!python/name:os.system 1", "recipe.yaml:1: not valid YAML: could not determine a"
+         " constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recipe(mistakes, text, message):
+    assert mistakes(text) == [message]
+
+
+def test_unreadable_file(tmp_path):
+    with pytest.raises(UserError, match=r"none\.yaml: cannot be read: No such file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_overrides(write):
+    text = LEAST + "  - {dataset: m3it}\nselect: {budget: 3}\nprune:\n"
+    recipe = load_recipe(
+        write(text),
+        [
+            "select.budget=5000",
+            "tasks.1.limit=5",
+            "train.learning_rate=1e-3",
+            "train.extra.optim=adafactor",
+            "evaluate.benchmarks=[vqa, ocr]",
+            "prune.pool_budget=",
+            "featurize.layer=0.5",
+        ],
+    )
+    assert recipe.select.budget == 5000
+    assert [task.limit for task in recipe.tasks] == [None, 5]
+    assert recipe.train.learning_rate == 1e-3
+    assert recipe.train.extra == {"optim": "adafactor"}
+    assert recipe.evaluate.benchmarks == ("vqa", "ocr")
+    assert recipe.prune.pool_budget is None
+    assert recipe.featurize.layer == 0.5
+
+
+def test_mistakes_of_the_command_line_come_after_those_of_the_file(mistakes):
+    told = mistakes(
+        LEAST + "select: {budget: 0}\n",
+        "selectt.budget=4",
+        "adapter.r=big",
+        "foo",
+        "tasks.7.limit=1",
+        "tasks.-1.limit=1",
+        "output_dir.x=1",
+        "seed=[1",
+    )
+    assert told == [
+        "recipe.yaml:4: select.budget: not allowed (seen: 0); allowed: a whole number >= 1",
+        "command line: adapter.r: not allowed (seen: 'big'); allowed: a whole number >= 1",
+        "command line: foo: no value; write key.sub=value",
+        "command line: output_dir.x: unknown key; what it is part of is a value",
+        "command line: seed: not a YAML value (seen: '[1')",
+        "command line: selectt: unknown key; did you mean 'select'?",
+        "command line: tasks.-1.limit: there is no item '-1'; items are 0 to 0",
+        "command line: tasks.7.limit: there is no item '7'; items are 0 to 0",
+    ]
+
+
+def test_an_override_mends_the_file(write):
+    assert load_recipe(write(LEAST + "seed: x\n"), ["seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [("middle", "middle"), ("1", 1), ("1.0", 1.0), ("0", 0), ("0.25", 0.25)],
+)
+def test_layer_keeps_whole_numbers_and_fractions_apart(write, layer, expected):
+    seen = load_recipe(write(f"{LEAST}featurize: {{layer: {layer}}}\n")).featurize.layer
+    assert (seen, type(seen)) == (expected, type(expected))
+
+
+def test_resolved_yaml_says_everything_and_reads_back(write):
+    recipe = load_recipe(write(LEAST + "train: {learning_rate: 2e-4}\nselect: {budget: 7}\n"))
+    text = resolved_yaml(recipe)
+    settings = yaml.safe_load(text)
+    assert list(settings) == list(Recipe.model_fields)
+    assert settings["output_dir"] == "runs/mine"
+    assert settings["train"]["learning_rate"] == 2e-4
+    assert settings["tasks"][0] == {
+        "dataset": "llava", "name": None, "format": None, "images": None, "licence": None,
+        "limit": None,
+    }  # fmt: skip
+    again = load_recipe(write(text))
+    assert again == recipe
+    assert resolved_yaml(again) == text
+
+
+@pytest.mark.parametrize(
+    ("method", "pool_budget", "expected"),
+    [("adapt-inf", None, None), ("adapt-inf-lite", None, 40), ("adapt-inf-lite", 12, 12)],
+)
+def test_pool_budget(write, method, pool_budget, expected):
+    overrides = [f"select.method={method}", "select.budget=10"]
+    overrides += [f"prune.pool_budget={pool_budget}"] if pool_budget else []
+    assert load_recipe(write(LEAST), overrides).pool_budget == expected
+
+
+def test_data_folder_from_recipe_or_environment(monkeypatch):
+    monkeypatch.delenv("ADAPTINF_DATA_ROOT", raising=False)
+    assert Data().folder is None
+    monkeypatch.setenv("ADAPTINF_DATA_ROOT", "/big/disk")
+    assert Data().folder == Path("/big/disk")
+    assert Data(root="here").folder == Path("here")
+    assert Data(root="embedded").folder is None
+
+
+def test_import_and_load_need_no_heavy_package(write):
+    code = (
+        "import sys, config; config.load_recipe(sys.argv[1])\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'faiss'} & set(sys.modules)))"
+    )
+    path = Path(write(LEAST)).absolute()
+    run = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "[]\n"
