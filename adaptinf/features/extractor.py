@@ -1,0 +1,159 @@
+"""A batch in, per-sample gradients, embeddings and scores out: one pass of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptinf.features.sketch import GradientSketch
+from adaptinf.features.taps import LayerTaps, scoring_mode
+from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
+from adaptinf.models.parts import (
+    bare_model,
+    image_token_id,
+    inner_model,
+    layer_index,
+    output_embeddings,
+    text_layers,
+)
+
+# Half precision loses signals below 6e-8; a power of two is taken out again without rounding.
+_HALF_SCALE = 1024.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchFeatures:
+    """Features of ``b`` rows, on the CPU.
+
+    ``gradients`` [b, dim] float32 are unit vectors (or zero), ``gradient_norms`` [b] float32 the
+    norms of the gradients before projection, ``embeddings`` [b, hidden] float32 mean last hidden
+    states over the positions that predict answer tokens. ``scores`` are float64 [b] by name:
+    perplexity el2n entropy grand image_grounding. ``n_answer`` [b] int64 counts answer tokens; a
+    row that has none has zero vectors and NaN scores.
+    """
+
+    gradients: Tensor
+    gradient_norms: Tensor
+    embeddings: Tensor
+    scores: dict[str, Tensor]
+    n_answer: Tensor
+
+
+class FeatureExtractor:
+    """Features of rows under a model with a LoRA adapter (Adapt-Inf, step 1).
+
+    The loss is, per row, the mean NLL over its answer tokens, so a row's features do not depend on
+    what else is in the batch. The model is left as it was: weights, ``.grad``, flags, modes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: int | float | str = "middle",
+        dim: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        """An extractor for one ``layer`` of the text model, gradients projected to ``dim``.
+
+        ``layer`` counts from 0, or is "first", "middle", "last" or a fraction of the depth. The
+        projection follows from ``seed`` and the modules' names.
+
+        Raises:
+            UserError: the model lacks a part that is needed, or the layer or its adapter.
+        """
+        layers = text_layers(model)
+        self.layer = layer_index(layer, len(layers))
+        self._model = bare_model(model)
+        self._inner = inner_model(model)
+        self._head = output_embeddings(model)
+        self._image_token = image_token_id(model)
+        self._taps = LayerTaps(layers[self.layer], f"layer {self.layer} of the text model")
+        self._sketch = GradientSketch(dim, seed)
+
+    def __call__(self, batch: Mapping[str, Any]) -> BatchFeatures:
+        """The features of a batch: what the processor gives, and ``labels`` [b, T].
+
+        Labels are -100 where no answer token stands; rows may be padded on either side. Costs a
+        forward pass, a backward pass down to the chosen layer and, if any row has an image, a
+        second forward pass without gradient.
+
+        Raises:
+            ValueError: there are image tokens but no pixels.
+        """
+        device = self._model.device
+        moved = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+        answers = AnswerTokens.of(moved.pop("labels"))
+        with scoring_mode(self._model):
+            with self._taps.listening(), torch.enable_grad():
+                hidden, tokens = self._forward(moved, answers)
+                losses = answers.row_means(tokens.nll)
+                sketch, norms = self._gradients(losses)
+            with torch.no_grad():
+                blank = self._blank_losses(moved, answers, losses.detach())
+                embeddings = answers.row_mean_states(hidden)
+        return BatchFeatures(
+            gradients=_unit(sketch).float().cpu(),
+            gradient_norms=norms.float().cpu(),
+            embeddings=embeddings.cpu(),
+            scores=_scores(answers, losses.detach(), tokens, norms, blank),
+            n_answer=answers.counts.cpu(),
+        )
+
+    def _forward(
+        self, inputs: Mapping[str, Any], answers: AnswerTokens
+    ) -> tuple[Tensor, TokenScores]:
+        hidden = self._inner(**inputs, use_cache=False).last_hidden_state
+        return hidden, token_scores(answers.states(hidden), self._head, answers.targets)
+
+    def _gradients(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Projected gradients [b, dim] and the norms [b] of the full ones."""
+        scale = _HALF_SCALE if self._head.weight.dtype == torch.float16 else 1.0
+        sketch = losses.new_zeros(len(losses), self._sketch.dim)
+        squares = losses.new_zeros(len(losses))
+        for factor in self._taps.factors(losses.sum(), scale):
+            gradient = factor.gradient() / scale
+            squares = squares + gradient.square().sum((1, 2))
+            sketch = sketch + self._sketch.project(factor.name, gradient)
+        return sketch.detach(), squares.sqrt().detach()
+
+    def _blank_losses(
+        self, inputs: Mapping[str, Any], answers: AnswerTokens, losses: Tensor
+    ) -> Tensor:
+        """Losses [b] when images are blank: pixels that are 0 after normalisation."""
+        with_image = (inputs["input_ids"] == self._image_token).any(1)
+        if not with_image.any():
+            return losses
+        if "pixel_values" not in inputs:
+            raise ValueError("the batch has image tokens but no pixel_values")
+        pixels = torch.zeros_like(inputs["pixel_values"])
+        _, tokens = self._forward({**inputs, "pixel_values": pixels}, answers)
+        return torch.where(with_image, answers.row_means(tokens.nll), losses)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors of length 1; those of length 0 or without a finite length become 0."""
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where((norms > 0) & norms.isfinite(), vectors / norms, 0.0)
+
+
+def _scores(
+    answers: AnswerTokens, losses: Tensor, tokens: TokenScores, norms: Tensor, blank: Tensor
+) -> dict[str, Tensor]:
+    """The scores by name. Image grounding = exp(NLL without image - NLL with it), 1 if none."""
+    nll = losses.cpu().double()
+    columns = {
+        "perplexity": nll.exp(),
+        "el2n": answers.row_means(tokens.el2n).cpu().double(),
+        "entropy": answers.row_means(tokens.entropy).cpu().double(),
+        "grand": norms.cpu().double(),
+        "image_grounding": (blank.cpu().double() - nll).exp(),
+    }
+    answered = answers.counts.cpu() > 0
+    return {name: torch.where(answered, column, torch.nan) for name, column in columns.items()}

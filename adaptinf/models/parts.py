@@ -1,0 +1,122 @@
+"""Find the parts of any Hugging Face image-text-to-text model, bare or wrapped by PEFT."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from peft import PeftModel
+from torch import nn
+
+from adaptinf.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_DEPTHS = {"first": 0.0, "middle": 0.5, "last": 1.0}
+_LAYER_LISTS = ("layers", "h", "blocks", "block")
+_LOGIT_CHANGES = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+
+
+def bare_model(model: nn.Module) -> PreTrainedModel:
+    """The Hugging Face model itself; an adapter's modules stay inside it."""
+    return cast(
+        "PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model
+    )
+
+
+def text_layers(model: nn.Module) -> nn.ModuleList:
+    """The decoder layers of the text model, layer 0 next to the embeddings.
+
+    Raises:
+        UserError: the text decoder holds no list of layers.
+    """
+    bare = bare_model(model)
+    queue = deque([bare.get_decoder()])
+    while queue:
+        module = queue.popleft()
+        for name, child in module.named_children():
+            if isinstance(child, nn.ModuleList) and name in _LAYER_LISTS:
+                return child
+            queue.append(child)
+    raise _missing(bare, "list of text decoder layers")
+
+
+def inner_model(model: nn.Module) -> nn.Module:
+    """The model below the output embeddings: gives ``last_hidden_state`` and makes no logits.
+
+    Raises:
+        UserError: the model has no such part.
+    """
+    bare = bare_model(model)
+    if bare.base_model is bare:
+        raise _missing(bare, "inner model that gives hidden states without logits")
+    return bare.base_model
+
+
+def output_embeddings(model: nn.Module) -> nn.Linear:
+    """The linear map [vocabulary, hidden] from last hidden states to logits.
+
+    Raises:
+        UserError: there is none, it carries an adapter, or the model changes logits after it, so
+            that its weights alone do not tell the token probabilities.
+    """
+    bare = bare_model(model)
+    head = bare.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise _missing(bare, "plain linear output embeddings (an adapter on them cannot be used)")
+    text_config = bare.config.get_text_config()
+    for key, neutral in _LOGIT_CHANGES.items():
+        value = getattr(text_config, key, neutral)
+        if value not in (neutral, None):
+            raise UserError(
+                f"{type(bare).__name__} changes its logits after the output embeddings by {key}",
+                where="model.name",
+                seen=value,
+                hint="choose a model without it",
+            )
+    return head
+
+
+def image_token_id(model: nn.Module) -> int:
+    """Id of the token that stands for one image patch in ``input_ids``.
+
+    Raises:
+        UserError: the model's configuration names none.
+    """
+    bare = bare_model(model)
+    for key in ("image_token_id", "image_token_index"):
+        token = getattr(bare.config, key, None)
+        if token is not None:
+            return int(token)
+    raise _missing(bare, "image_token_id in the configuration")
+
+
+def layer_index(spec: int | float | str, count: int) -> int:
+    """Number of a layer, counted from 0, of ``count`` layers.
+
+    ``spec`` is that number, ``first``, ``middle`` or ``last``, or a fraction of the depth from 0.0
+    to 1.0; ``middle`` is 0.5, the upper of two middle layers.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    depth = _DEPTHS.get(spec) if isinstance(spec, str) else spec
+    if isinstance(depth, float) and 0 <= depth <= 1:
+        return min(int(depth * count), count - 1)
+    if isinstance(depth, int) and 0 <= depth < count:
+        return depth
+    raise UserError(
+        "no such layer in the text model",
+        where="featurize.layer",
+        seen=spec,
+        hint=f"give 0 to {count - 1}, a fraction from 0.0 to 1.0, first, middle or last",
+    )
+
+
+def _missing(model: nn.Module, part: str) -> UserError:
+    return UserError(
+        f"{type(model).__name__} has no {part}",
+        where="model.name",
+        hint="choose an image-text-to-text model such as LLaVA, Qwen2.5-VL or InternVL",
+    )

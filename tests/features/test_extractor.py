@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from adaptinf.errors import UserError
+from adaptinf.features import FeatureExtractor
+from adaptinf.features.sketch import FactorMap
+from adaptinf.models.parts import text_layers
+
+DIM = 256
+SEED = 7
+
+
+def plain_losses(model, batch):
+    """Mean NLL per row through the model's own logits."""
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    logits = model(**inputs).logits
+    losses = []
+    for row_logits, labels in zip(logits[:, :-1], batch["labels"][:, 1:], strict=True):
+        answered = labels != -100
+        losses.append(functional.cross_entropy(row_logits[answered], labels[answered]))
+    return torch.stack(losses)
+
+
+def plain_gradients(model, batch, layer):
+    """Ordinary autograd for a batch of one: factor name -> gradient [side, rank]."""
+    model.eval()
+    parts = {}
+    for name, module in text_layers(model)[layer].named_modules():
+        if hasattr(module, "lora_A"):
+            parts[f"{name}.default.A"] = module.lora_A["default"].weight
+            parts[f"{name}.default.B"] = module.lora_B["default"].weight
+    gradients = torch.autograd.grad(plain_losses(model, batch).sum(), list(parts.values()))
+    return {
+        name: gradient.T if name.endswith(".A") else gradient
+        for name, gradient in zip(parts, gradients, strict=True)
+    }
+
+
+def plain_features(model, batch, layer):
+    """Projected unit gradient and the full gradient's norm, every gradient materialised."""
+    gradients = plain_gradients(model, batch, layer)
+    sketch = torch.zeros(DIM, dtype=torch.float64)
+    for name, gradient in gradients.items():
+        draw = FactorMap.draw(*gradient.shape, DIM, f"{SEED}/{name}").to(sketch)
+        sketch += draw(gradient.double()[None])[0]
+    norm = torch.cat([g.flatten() for g in gradients.values()]).double().norm()
+    return sketch / sketch.norm(), norm
+
+
+def relative(found, expected):
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_batched_gradients_equal_autograd_on_batches_of_one(llava, rows, collate, side, layer):
+    out = FeatureExtractor(llava, layer, DIM, SEED)(collate(rows, side))
+    assert out.gradients.shape == (len(rows), DIM) and out.gradients.dtype == torch.float32
+    assert out.gradient_norms.dtype == torch.float32
+    for i, row in enumerate(rows):
+        gradient, norm = plain_features(llava, collate([row]), layer)
+        assert relative(out.gradients[i], gradient) < 1e-5
+        assert relative(out.gradient_norms[i], norm) < 1e-5
+        assert relative(out.scores["grand"][i], norm) < 1e-5
+
+
+def test_gradients_of_dora_matrices_equal_autograd(make_llava, rows, collate):
+    model = make_llava(use_dora=True)
+    out = FeatureExtractor(model, 1, DIM, SEED)(collate(rows))
+    for i, row in enumerate(rows):
+        gradient, norm = plain_features(model, collate([row]), 1)
+        assert relative(out.gradients[i], gradient) < 1e-5
+        assert relative(out.gradient_norms[i], norm) < 1e-5
+
+
+def test_scores_and_embeddings_equal_their_plain_definitions(llava, rows, collate):
+    out = FeatureExtractor(llava)(collate(rows, "left"))
+    llava.eval()
+    for i, row in enumerate(rows):
+        batch = collate([row])
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        with torch.no_grad():
+            plain = llava(**inputs, output_hidden_states=True)
+            blank = {**batch}
+            if "pixel_values" in blank:
+                blank["pixel_values"] = torch.zeros_like(blank["pixel_values"])
+            drop = (plain_losses(llava, blank) - plain_losses(llava, batch)).exp()
+        answered = batch["labels"][0, 1:] != -100
+        q = plain.logits[0, :-1][answered].double().softmax(1)
+        hot = functional.one_hot(batch["labels"][0, 1:][answered], q.shape[1])
+        expected = {
+            "perplexity": (-(q * hot).sum(1).log()).mean().exp(),
+            "el2n": (q - hot).norm(dim=1).mean(),
+            "entropy": -(q * q.log()).sum(1).mean(),
+            "image_grounding": drop[0],
+        }
+        for name, value in expected.items():
+            assert out.scores[name].dtype == torch.float64
+            assert float(out.scores[name][i]) == pytest.approx(float(value), rel=1e-5), name
+        states = plain.hidden_states[-1][0, :-1][answered]
+        assert relative(out.embeddings[i], states.mean(0)) < 1e-5
+        assert int(out.n_answer[i]) == int(answered.sum())
+
+
+def test_text_only_rows_are_grounded_at_exactly_one_and_others_are_not(llava, rows, collate):
+    grounding = FeatureExtractor(llava)(collate(rows)).scores["image_grounding"]
+    has_image = torch.tensor([len(row.pixels) > 0 for row in rows])
+    assert torch.equal(grounding[~has_image], torch.ones(2, dtype=torch.float64))
+    assert ((grounding[has_image] - 1).abs() > 1e-3).all()
+
+
+def test_a_text_only_batch_costs_one_forward_pass(llava, rows, collate):
+    calls = []
+    handle = text_layers(llava)[0].register_forward_hook(lambda *_: calls.append(1))
+    extractor = FeatureExtractor(llava)
+    extractor(collate([rows[0], rows[3]]))
+    text_only = len(calls)
+    extractor(collate(rows))
+    handle.remove()
+    assert (text_only, len(calls) - text_only) == (1, 2)
+
+
+def test_a_row_does_not_depend_on_its_place_or_company(llava, rows, collate):
+    extractor = FeatureExtractor(llava, dim=DIM)
+    together = extractor(collate(rows))
+    order = [3, 1, 4, 0, 2]
+    shuffled = extractor(collate([rows[i] for i in order], "left"))
+    alone = [extractor(collate([row])) for row in rows]
+    for place, i in enumerate(order):
+        for other, at in ((shuffled, place), (alone[i], 0)):
+            assert relative(other.gradients[at], together.gradients[i]) < 1e-5
+            assert relative(other.embeddings[at], together.embeddings[i]) < 1e-5
+            for name, column in together.scores.items():
+                assert float(other.scores[name][at]) == pytest.approx(float(column[i]), rel=1e-5)
+
+
+def test_rows_without_answer_give_nan_scores_and_zero_vectors(llava, rows, collate, make_row):
+    silent = make_row(torch.Generator().manual_seed(2), 5, 0, 1)
+    extractor = FeatureExtractor(llava)
+    alone, mixed = extractor(collate([silent])), extractor(collate([rows[1], silent]))
+    for out, i in ((alone, 0), (mixed, 1)):
+        assert all(column[i].isnan() for column in out.scores.values())
+        assert not out.gradients[i].any() and not out.embeddings[i].any()
+        assert out.gradient_norms[i] == 0 and out.n_answer[i] == 0
+    assert all(column[0].isfinite() for column in mixed.scores.values())
+
+
+def test_dropout_is_off_and_the_model_is_left_as_it_was(make_llava, rows, collate):
+    model = make_llava(dropout=0.5)
+    text_layers(model)[1].eval()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    modes = {name: module.training for name, module in model.named_modules()}
+    assert any(flags.values()) and not all(flags.values()) and modes[""]
+    extractor = FeatureExtractor(model)
+    first, second = extractor(collate(rows)), extractor(collate(rows))
+    assert torch.equal(first.gradients, second.gradients)
+    assert all(torch.equal(first.scores[name], second.scores[name]) for name in first.scores)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert flags == {name: p.requires_grad for name, p in model.named_parameters()}
+    assert modes == {name: module.training for name, module in model.named_modules()}
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in text_layers(model).modules())
+
+
+def test_flags_come_back_after_a_failure(make_llava, rows, collate):
+    model = make_llava()
+    batch = collate(rows)
+    batch["pixel_values"] = batch["pixel_values"][:1]
+    with pytest.raises(ValueError, match="tokens"):
+        FeatureExtractor(model)(batch)
+    assert model.training and any(p.requires_grad for p in model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in text_layers(model).modules())
+
+
+def test_no_graph_is_built_below_the_chosen_layer(llava, rows, collate):
+    seen = {0: [], 1: [], 2: []}
+
+    def note(number):
+        return lambda _, args, output: seen[number].append(output.requires_grad)
+
+    handles = [layer.register_forward_hook(note(i)) for i, layer in enumerate(text_layers(llava))]
+    FeatureExtractor(llava, 1)(collate([rows[0]]))
+    for handle in handles:
+        handle.remove()
+    assert seen == {0: [False], 1: [True], 2: [True]}
+
+
+def test_half_precision_models_give_nearly_the_same(make_llava, rows, collate):
+    batch = collate(rows)
+    single = FeatureExtractor(make_llava(), dim=DIM)(batch)
+    brief = FeatureExtractor(make_llava().to(torch.bfloat16), dim=DIM)(batch)
+    cosine = functional.cosine_similarity(single.gradients, brief.gradients)
+    assert (cosine > 0.998).all() and brief.gradients.dtype == torch.float32
+
+
+def test_a_layer_without_adapter_is_named(make_llava):
+    with pytest.raises(UserError, match="layer 0 of the text model has no active LoRA modules"):
+        FeatureExtractor(make_llava().unload(), 0)
+    merged = make_llava()
+    merged.merge_adapter()
+    with pytest.raises(UserError, match="layer 2 of the text model has no active LoRA modules"):
+        FeatureExtractor(merged, "last")
+    with pytest.raises(UserError, match="no such layer"):
+        FeatureExtractor(make_llava(), 3)
