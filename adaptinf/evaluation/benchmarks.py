@@ -1,0 +1,123 @@
+"""Benchmarks: a YAML file names the questions, the images, the metric and the skill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adaptinf.errors import UserError, suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One item. ``images`` are paths relative to the benchmark's image root."""
+
+    question_id: str
+    text: str
+    answer: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What to ask, and how to score it.
+
+    ``questions`` is a JSONL file in LLaVA's question format (``question_id``, ``text``, ``image``
+    absent, a path or a list) with an ``answer``. ``taught_by`` names the datasets that train the
+    skill; a benchmark of none is only watched for what the base model loses.
+    """
+
+    name: str
+    skill: str
+    questions: Path
+    images: Path
+    metric: str
+    max_new_tokens: int
+    taught_by: tuple[str, ...]
+
+    def items(self, limit: int | None = None) -> list[Question]:
+        """The questions in file order, the first ``limit`` of them.
+
+        Raises:
+            UserError: a line that is no JSON object or lacks a field, with file and line.
+        """
+        items = []
+        with self.questions.open() as lines:
+            for number, line in enumerate(lines, 1):
+                if limit is not None and len(items) >= limit:
+                    break
+                items.append(self._item(line, number))
+        return items
+
+    def _item(self, line: str, number: int) -> Question:
+        where = f"{self.questions}:{number}"
+        try:
+            row = json.loads(line)
+            images = row.get("image") or []
+            return Question(
+                question_id=str(row["question_id"]),
+                text=row["text"],
+                answer=str(row["answer"]),
+                images=(images,) if isinstance(images, str) else tuple(images),
+            )
+        except (ValueError, KeyError, AttributeError) as error:
+            raise UserError(
+                "a benchmark line needs question_id, text and answer",
+                where=where,
+                seen=line.strip()[:80],
+            ) from error
+
+
+def load_benchmark(file: Path) -> Benchmark:
+    """Read one benchmark YAML; relative paths start at the YAML's folder."""
+    spec: Any = yaml.safe_load(file.read_text())
+    keys = {"name", "skill", "questions", "images", "metric", "max_new_tokens", "taught_by"}
+    if not isinstance(spec, dict) or not {"name", "questions", "metric"} <= set(spec):
+        raise UserError("a benchmark needs name, questions and metric", where=str(file), seen=spec)
+    for key in set(spec) - keys:
+        raise UserError("unknown key", where=str(file), seen=key, hint=suggestion(key, keys))
+    return Benchmark(
+        name=str(spec["name"]),
+        skill=str(spec.get("skill", spec["name"])),
+        questions=file.parent / spec["questions"],
+        images=file.parent / spec.get("images", "."),
+        metric=str(spec["metric"]),
+        max_new_tokens=int(spec.get("max_new_tokens", 64)),
+        taught_by=tuple(spec.get("taught_by") or ()),
+    )
+
+
+def find_benchmarks(folder: Path, wanted: str | Sequence[str]) -> list[Benchmark]:
+    """The benchmarks of ``folder`` that the recipe asks for: ``all`` (by name), or a list in order.
+
+    An entry of the list is a name or the path of a YAML file.
+
+    Raises:
+        UserError: an unknown name, or the same name twice.
+    """
+    known = {b.name: b for b in map(load_benchmark, sorted(folder.glob("*.yaml")))}
+    if wanted == "all":
+        return list(known.values())
+    chosen: list[Benchmark] = []
+    for name in wanted:
+        if name not in known and name.endswith((".yaml", ".yml")) and Path(name).is_file():
+            chosen.append(load_benchmark(Path(name)))
+        elif name in known:
+            chosen.append(known[name])
+        else:
+            raise UserError(
+                "unknown benchmark",
+                where="evaluate.benchmarks",
+                seen=name,
+                hint=suggestion(name, known) if known else f"{folder} holds no benchmark",
+            )
+    names = [benchmark.name for benchmark in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError("named twice", where="evaluate.benchmarks", seen=name)
+    return chosen
