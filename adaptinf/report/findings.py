@@ -1,0 +1,156 @@
+"""What a run folder holds, read into plain objects; parts that are not there stay out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adaptinf.errors import UserError
+from adaptinf.evaluation import AccuracyMatrix
+
+BASE_FOLDER = "0-base"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One pseudo-skill of a selection; ``entropies`` in bits by scorer."""
+
+    name: str
+    size: int
+    budget: int
+    scorer: str | None
+    entropies: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one step chose to train on; ``share`` counts selected rows by dataset."""
+
+    method: str
+    pool_size: int
+    selected: int
+    share: Mapping[str, int]
+    excluded: Mapping[str, int]
+    clusters: tuple[Cluster, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A run as far as it has come.
+
+    ``selections`` and ``seconds`` (stage to seconds) are by the name of the step's folder.
+    ``image_roots`` is by dataset, and by ``benchmark:NAME`` for evaluation images.
+    """
+
+    folder: Path
+    matrix: AccuracyMatrix
+    selections: Mapping[str, Selection]
+    seconds: Mapping[str, Mapping[str, float]]
+    recipe_text: str
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, str]
+    image_roots: Mapping[str, Path]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the steps after the base model, which are their folders' names."""
+        return tuple(self.matrix.steps[1:])
+
+    def step_folder(self, row: int) -> Path:
+        """Folder of the step that wrote ``row`` of the matrix."""
+        return self.folder / "steps" / (BASE_FOLDER if row == 0 else self.matrix.steps[row])
+
+
+def read_findings(folder: Path) -> Findings:
+    """Read the run in ``folder``.
+
+    Raises:
+        UserError: there is no ``matrix.json``, or a file is not what a run writes.
+    """
+    matrix_file = folder / "matrix.json"
+    if not matrix_file.is_file():
+        raise UserError(
+            "this folder holds no matrix.json",
+            where=str(folder),
+            hint="give the output_dir of a run that has finished a step",
+        )
+    matrix = AccuracyMatrix.from_json(matrix_file.read_text(encoding="utf-8"))
+    environment = _read_json(folder / "environment.json")
+    recipe_file = folder / "config.resolved.yaml"
+    recipe_text = recipe_file.read_text(encoding="utf-8") if recipe_file.is_file() else ""
+    selections = {step: _selection(folder / "steps" / step) for step in matrix.steps[1:]}
+    return Findings(
+        folder=folder,
+        matrix=matrix,
+        selections={step: found for step, found in selections.items() if found is not None},
+        seconds=_seconds(folder / "cost.json"),
+        recipe_text=recipe_text,
+        recipe=_recipe(recipe_text, recipe_file),
+        versions={name: str(v) for name, v in environment.get("versions", {}).items()},
+        image_roots={name: Path(p) for name, p in environment.get("image_roots", {}).items()},
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in ``file``, empty where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError("not valid JSON", where=str(file), seen=str(error)) from None
+    if not isinstance(content, dict):
+        raise UserError("not a JSON object", where=str(file))
+    return content
+
+
+def _recipe(text: str, file: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError("not valid YAML", where=str(file), seen=str(error)) from None
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _selection(step: Path) -> Selection | None:
+    file = step / "select" / "summary.json"
+    summary = _read_json(file)
+    if not summary:
+        return None
+    try:
+        return Selection(
+            method=summary["method"],
+            pool_size=summary["n"],
+            selected=summary["selected"],
+            share=summary["share"],
+            excluded=summary.get("excluded") or {},
+            clusters=tuple(
+                Cluster(
+                    name=str(entry["cluster"]),
+                    size=entry["size"],
+                    budget=entry["budget"],
+                    scorer=entry.get("scorer"),
+                    entropies=entry.get("entropies") or {},
+                )
+                for entry in summary.get("clusters") or []
+            ),
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            "a selection summary lacks a key", where=str(file), seen=str(error)
+        ) from None
+
+
+def _seconds(file: Path) -> dict[str, dict[str, float]]:
+    try:
+        return {
+            step["step"]: {name: float(cost["seconds"]) for name, cost in step["stages"].items()}
+            for step in _read_json(file).get("steps", [])
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError("a cost entry lacks a key", where=str(file), seen=str(error)) from None
