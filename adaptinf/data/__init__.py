@@ -1,0 +1,1 @@
+"""Datasets as they lie on disk, turned into checked samples, a pool and model inputs."""

@@ -1,0 +1,101 @@
+"""Image files, none of them trusted: where they may lie, whether they decode, what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from adaptinf.data import reasons
+from adaptinf.errors import UserError
+
+# What the datasets hold. Pillow knows more, among them EPS, which starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded: Pillow's own limit, a quarter of a gigabyte as RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """Size in pixels and SHA-256 of the file's bytes."""
+
+    width: int
+    height: int
+    digest: str
+
+
+class BadImage(UserError):
+    """An image that cannot be used. ``reason`` is one of ``adaptinf.data.reasons``."""
+
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(reason, where=where)
+        self.reason = reason
+
+
+def locate(root: Path, name: str) -> Path:
+    """The file that ``name`` names below ``root``.
+
+    Raises ``BadImage`` ("unsafe-path") for absolute names, for ``..``, and for links that lead out
+    of ``root``: names come from data.
+    """
+    pure = PurePosixPath(name)
+    unsafe = not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name
+    if unsafe:
+        raise BadImage(reasons.UNSAFE_PATH, name)
+    path = root / pure
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadImage(reasons.UNSAFE_PATH, name) from error
+    if not inside:
+        raise BadImage(reasons.UNSAFE_PATH, f"{name} (a link out of {root})")
+    return path
+
+
+def inspect_image(path: Path) -> ImageInfo:
+    """Size and digest of an image file, after decoding all of it.
+
+    The suffix is not trusted (GIF files are named ``.jpg`` in OCR-VQA); of an animation the first
+    frame counts. Raises ``BadImage`` with the reason "missing-image", "empty-image",
+    "undecodable-image" or "oversized-image".
+    """
+    raw = _read(path)
+    image = decode_image(raw, str(path))
+    return ImageInfo(image.width, image.height, hashlib.sha256(raw).hexdigest())
+
+
+def load_image(path: Path) -> Image.Image:
+    """The image as RGB, turned as its pixels are stored. Raises like ``inspect_image``."""
+    return decode_image(_read(path), str(path))
+
+
+def decode_image(raw: bytes, where: str) -> Image.Image:
+    """The first frame of encoded image bytes as RGB, without regard to Exif orientation.
+
+    Raises ``BadImage``: "undecodable-image", or "oversized-image" before any pixel is decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(reasons.OVERSIZED_IMAGE, where)
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise BadImage(reasons.OVERSIZED_IMAGE, where) from error
+    except (BadImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on broken bytes.
+        raise BadImage(reasons.UNDECODABLE_IMAGE, where) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadImage(reasons.MISSING_IMAGE, str(path)) from error
+    if not raw:
+        raise BadImage(reasons.EMPTY_IMAGE, str(path))
+    return raw

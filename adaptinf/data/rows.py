@@ -1,0 +1,50 @@
+"""Rows on their way in: as a reader found them, and as they leave when they cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adaptinf.data.sample import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row of a dataset file, unchecked.
+
+    ``row`` counts from 0 in the order in which the source is read. ``problem`` is a reason of
+    ``adaptinf.data.reasons`` when the row could not be read at all, and ``detail`` says more.
+    """
+
+    row: int
+    source_id: str
+    images: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    task: str | None = None
+    skill: str | None = None
+    problem: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that does not enter the pool, and why."""
+
+    source_id: str
+    dataset: str
+    row: int
+    reason: str
+    detail: str = ""
+
+
+class RowProblem(Exception):
+    """Raised inside a reader or a check: this row, and only this row, cannot be used."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+def printable(text: str) -> str:
+    """``text`` with what UTF-8 cannot hold replaced: JSON may carry lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")

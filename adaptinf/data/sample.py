@@ -1,0 +1,56 @@
+"""The one row type that every reader emits and every later stage reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+IMAGE_MARK = "<image>"
+
+Role = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. ``<image>`` marks inside ``text`` stand where the images are read."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A training row.
+
+    ``uid`` is ``dataset:`` and the first 20 hex digits of ``digest``: unique for ever, and the same
+    when a later version of the file holds the same row. ``digest`` is the SHA-256 of text and image
+    bytes. ``images`` are paths relative to the dataset's image root. User turns and assistant turns
+    alternate, the user begins, and the marks in all turns number exactly ``len(images)``.
+    """
+
+    uid: str
+    digest: str
+    source_id: str
+    dataset: str
+    licence: str | None
+    task: str | None
+    skill: str | None
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+
+
+def sample_digest(turns: Sequence[Turn], image_digests: Sequence[str]) -> str:
+    """SHA-256 over roles, texts and image digests, each prefixed with its length."""
+    state = hashlib.sha256()
+    for field in [f for t in turns for f in (t.role, t.text)] + list(image_digests):
+        raw = field.encode()
+        state.update(len(raw).to_bytes(8, "little"))
+        state.update(raw)
+    return state.hexdigest()
+
+
+def sample_uid(dataset: str, digest: str) -> str:
+    """``dataset:digest[:20]``."""
+    return f"{dataset}:{digest[:20]}"
