@@ -1,0 +1,112 @@
+"""Load a model and its processor by name: the shipped tiny LLaVA, a hub id, or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptinf.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+TINY = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What to load and how: ``dtype`` is a torch dtype's name or ``auto`` (as saved)."""
+
+    name: str
+    revision: str | None = None
+    dtype: str = "auto"
+    attention: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Folder of the shipped model for ``tiny``, otherwise the name itself."""
+        return str(Path(__file__).with_name(TINY)) if self.name == TINY else self.name
+
+    @property
+    def torch_dtype(self) -> str:
+        """The tiny model is stored in half precision and computes in single."""
+        return "float32" if self.name == TINY and self.dtype == "auto" else self.dtype
+
+
+def load_processor(source: ModelSource) -> ProcessorMixin:
+    """The processor (tokenizer, image processor, chat template) without any weights."""
+    from transformers import AutoProcessor
+
+    with _telling(source):
+        processor = AutoProcessor.from_pretrained(source.path, revision=source.revision)
+    if getattr(processor, "chat_template", None) is None:
+        raise UserError(
+            "the model's processor has no chat template",
+            where="model.name",
+            seen=source.name,
+            hint="choose an instruction-tuned image-text-to-text model",
+        )
+    return processor
+
+
+def load_model(source: ModelSource) -> PreTrainedModel:
+    """The model in evaluation mode on the best device that there is."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    extra: dict[str, Any] = {}
+    if source.attention:
+        extra["attn_implementation"] = source.attention
+    with _telling(source):
+        model = AutoModelForImageTextToText.from_pretrained(
+            source.path, revision=source.revision, dtype=source.torch_dtype, **extra
+        )
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    return model.to(device).eval()
+
+
+def load_config(source: ModelSource) -> Any:
+    """The model's configuration only; enough to count parameters and FLOPs."""
+    from transformers import AutoConfig
+
+    with _telling(source):
+        return AutoConfig.from_pretrained(source.path, revision=source.revision)
+
+
+def model_fingerprint(source: ModelSource) -> str:
+    """SHA-256 that names the weights: of the files in a folder, of id and commit for the hub."""
+    state = hashlib.sha256(f"{source.torch_dtype}\n{source.attention}\n".encode())
+    folder = Path(source.path)
+    if not folder.is_dir():
+        state.update(f"{source.name}@{_hub_commit(source)}".encode())
+        return state.hexdigest()
+    for file in sorted(folder.glob("*")):
+        if file.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"}:
+            with file.open("rb") as stream:
+                state.update(f"{file.name}\n".encode())
+                state.update(hashlib.file_digest(stream, "sha256").digest())
+    return state.hexdigest()
+
+
+def _hub_commit(source: ModelSource) -> str:
+    commit = getattr(load_config(source), "_commit_hash", None)
+    return commit or source.revision or "main"
+
+
+@contextmanager
+def _telling(source: ModelSource) -> Iterator[None]:
+    """Turns the many errors of a failed hub or folder load into one that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the model cannot be loaded: {first}",
+            where="model.name",
+            seen=source.name,
+            hint="give 'tiny', a folder with config.json and weights, or a hub id",
+        ) from error

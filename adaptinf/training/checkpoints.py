@@ -1,0 +1,45 @@
+"""The Trainer's checkpoints inside a running stage: hash-checked, loaded only when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+_SEAL = "sealed.json"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _SEAL
+    }
+
+
+class SealCheckpoints(TrainerCallback):
+    """Writes the hashes of a checkpoint's files after the last of them."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Seal the checkpoint that was just written."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / _SEAL).write_text(json.dumps(_digests(folder), indent=1))
+
+
+def last_sealed(folder: Path) -> Path | None:
+    """The newest checkpoint whose files equal their seal; broken or unsealed ones are removed.
+
+    A checkpoint holds pickles of torch and so is only ever loaded from the run that wrote it.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
+    for checkpoint in reversed(found):
+        seal = checkpoint / _SEAL
+        if seal.is_file() and json.loads(seal.read_text()) == _digests(checkpoint):
+            return checkpoint
+        shutil.rmtree(checkpoint)
+    return None

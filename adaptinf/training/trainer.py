@@ -1,0 +1,187 @@
+"""Hugging Face Trainer around one adapter and the rows selected for a step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
+from torch.utils.data import Dataset
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from adaptinf.data.encoder import Encoder
+from adaptinf.data.images import load_image
+from adaptinf.data.sample import Sample
+from adaptinf.errors import UserError
+from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What the recipe's ``train`` section says; ``extra`` goes on to ``TrainingArguments``."""
+
+    learning_rate: float = 2e-4
+    epochs: float = 1
+    batch_size: int = 16
+    accumulate: int = 1
+    scheduler: str = "cosine"
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: int | None = None
+    deepspeed: str | None = None
+    workers: int = 0
+    report_to: str | Sequence[str] = "none"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Rows(Dataset[Sample]):
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Samples to a padded batch with labels on answer tokens; images are read here, in workers."""
+
+    encoder: Encoder
+    image_root: Callable[[str], Path]
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+        """One batch as the model takes it."""
+        images = [[load_image(self.image_root(s.dataset) / p) for p in s.images] for s in samples]
+        return dict(self.encoder.encode(samples, images))
+
+
+class _Progress(TrainerCallback):
+    def __init__(self, advance: Callable[[int], None], rows_per_step: int) -> None:
+        self._advance = advance
+        self._rows = rows_per_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._advance(self._rows)
+
+
+def train_adapter(
+    model: PeftModel,
+    collator: Collator,
+    samples: Sequence[Sample],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    base: str,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Train ``model``'s adapter and write ``folder/adapter`` and ``folder/log.jsonl``.
+
+    ``base`` is the base model's name as the adapter's configuration shall tell it.
+
+    Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
+    from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
+    trained. The log has one line per optimiser step.
+
+    Raises:
+        UserError: no rows, or a saved adapter that lacks tensors.
+    """
+    if not samples:
+        raise UserError("no rows were selected", where="train", hint="raise select.budget")
+    scratch = folder / "checkpoints"
+    rows = settings.batch_size * settings.accumulate
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows)),
+        data_collator=collator,
+        train_dataset=_Rows(samples),
+        callbacks=[SealCheckpoints(), _Progress(advance, rows)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    resumed = last_sealed(scratch)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    kept = ("step", "epoch", "loss", "grad_norm", "learning_rate")
+    lines = [json.dumps({key: entry[key] for key in kept if key in entry}) for entry in steps]
+    (folder / "log.jsonl").write_text("".join(line + "\n" for line in lines))
+    save_adapter(model, folder / "adapter", base)
+
+
+def _arguments(
+    settings: TrainSettings, scratch: Path, seed: int, steps_per_epoch: int
+) -> TrainingArguments:
+    values: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.accumulate,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": settings.warmup,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "bf16": settings.bf16,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "deepspeed": settings.deepspeed,
+        "save_strategy": "steps",
+        "save_steps": settings.save_steps or steps_per_epoch,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": settings.report_to,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "dataloader_num_workers": settings.workers,
+        "use_cpu": not torch.accelerator.is_available(),
+        "seed": seed,
+        "data_seed": seed,
+    }
+    taken = sorted(values.keys() & settings.extra.keys())
+    if taken:
+        raise UserError(
+            "set by other keys of the recipe",
+            where="train.extra",
+            seen=taken,
+            hint="use the keys of the train and tracking sections",
+        )
+    try:
+        return TrainingArguments(**values, **settings.extra)
+    except TypeError as error:
+        raise UserError(str(error), where="train.extra", seen=sorted(settings.extra)) from error
+
+
+def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
+    """A stock PEFT folder, read again after writing: every tensor there, with its shape.
+
+    It names the base model ``base``, not the folder that this machine has it in.
+
+    Raises:
+        UserError: tensors are missing or empty (as ZeRO-3 saves them when not gathered).
+    """
+    model.peft_config[model.active_adapter].base_model_name_or_path = base
+    # Embeddings carry no adapter; asked to look for itself, PEFT would ask a hub about them.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    expected = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
+        saved = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+    if saved != expected or not all(math.prod(shape) for shape in saved.values()):
+        raise UserError(
+            "the saved adapter is incomplete",
+            where=str(folder),
+            seen=f"{len(saved)} of {len(expected)} tensors",
+            hint="please report this with your train settings",
+        )
