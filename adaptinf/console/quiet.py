@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 
 
 def quiet_libraries() -> None:
@@ -15,11 +17,19 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for module in ("transformers", "peft"):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     if hub := sys.modules.get("huggingface_hub.utils"):
         hub.disable_progress_bars()
     if datasets := sys.modules.get("datasets"):
         datasets.disable_progress_bars()
-    if logging := sys.modules.get("transformers.utils.logging"):
-        logging.disable_progress_bar()
+    # DeepSpeed says on standard output, at import, that there is no GPU.
+    logging.getLogger("DeepSpeed").addFilter(_is_not_about_the_cpu)
+    if messages := sys.modules.get("transformers.utils.logging"):
+        messages.disable_progress_bar()
         if os.environ["TRANSFORMERS_VERBOSITY"] == "error":
-            logging.set_verbosity_error()
+            messages.set_verbosity_error()
+
+
+def _is_not_about_the_cpu(record: logging.LogRecord) -> bool:
+    return "Setting accelerator to CPU" not in record.getMessage()

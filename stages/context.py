@@ -1,0 +1,169 @@
+"""What the stages share: the recipe, the run folder, the model, the data's whereabouts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from adaptinf.data.encoder import Encoder
+from adaptinf.data.source import Source, find_source, source_files
+from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
+from adaptinf.models.loading import (
+    ModelSource,
+    load_config,
+    load_model,
+    load_processor,
+    model_fingerprint,
+)
+from config import Recipe
+from stages.work import derived_seed, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A task at its place in the sequence; step 0 is the untouched base model."""
+
+    index: int
+    label: str
+
+    @property
+    def name(self) -> str:
+        """Folder and row name: ``base`` is ``0-base``."""
+        return f"{self.index}-{self.label}"
+
+
+BASE = Step(0, "base")
+
+
+class Context:
+    """Everything a stage may ask for. Heavy things are made when first asked for."""
+
+    def __init__(self, recipe: Recipe, data_root: Path, scratch: Path | None = None) -> None:
+        """Extracted images and remembered digests go into ``scratch``, if not the run folder."""
+        self.recipe = recipe
+        self.run = recipe.output_dir
+        self.scratch = scratch or recipe.output_dir
+        self.data_root = data_root
+        self._questions: dict[str, list[Question]] = {}
+        self.model_source = ModelSource(
+            name=recipe.model.name,
+            revision=recipe.model.revision,
+            dtype=recipe.model.dtype,
+            attention=recipe.model.attention,
+        )
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """One step per task of the recipe, numbered from 1."""
+        return [Step(i, task.label) for i, task in enumerate(self.recipe.tasks, 1)]
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """Where each task's rows and images are, by task label."""
+        return {
+            task.label: find_source(
+                task.dataset,
+                root=self.data_root,
+                media=self.media(task.label),
+                recipe_dir=self.recipe.recipe_dir,
+                name=task.label,
+                format=task.format,
+                images=task.images,
+                licence=task.licence,
+            )
+            for task in self.recipe.tasks
+        }
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmark]:
+        """The benchmarks that the recipe asks for."""
+        return find_benchmarks(self.data_root / "benchmarks", self.recipe.evaluate.benchmarks)
+
+    def questions(self, benchmark: Benchmark) -> list[Question]:
+        """A benchmark's questions up to ``evaluate.limit``, read once."""
+        if benchmark.name not in self._questions:
+            self._questions[benchmark.name] = benchmark.items(self.recipe.evaluate.limit)
+        return self._questions[benchmark.name]
+
+    @cached_property
+    def model_fingerprint(self) -> str:
+        """Names weights, dtype and attention kernel of the base model."""
+        return model_fingerprint(self.model_source)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The model's processor; rows end at ``data.max_length`` or at what the model can read."""
+        processor = load_processor(self.model_source)
+        text = load_config(self.model_source).get_text_config()
+        longest = min(text.max_position_embeddings, processor.tokenizer.model_max_length)
+        return Encoder(processor, min(longest, self.recipe.data.max_length or longest))
+
+    @cached_property
+    def _base(self) -> Any:
+        return load_model(self.model_source)
+
+    @contextmanager
+    def base_model(self) -> Iterator[Any]:
+        """The untouched base model."""
+        yield self._base.eval()
+
+    @contextmanager
+    def adapted_model(self, adapter: Path | None, *, trainable: bool = False) -> Iterator[Any]:
+        """The base model with an adapter folder on it, or with the recipe's fresh adapter.
+
+        The fresh one is the same in every stage: its weights come from the recipe's seed. On
+        leaving, the base model is as it was.
+        """
+        from adaptinf.adapters.attach import attach, load_adapter
+
+        settings = self.recipe.adapter
+        if adapter is None:
+            wrapped = attach(
+                self._base,
+                settings.route,
+                r=settings.r,
+                alpha=settings.alpha,
+                dropout=settings.dropout,
+                seed=derived_seed(self.recipe.seed, "adapter"),
+            )
+        else:
+            wrapped = load_adapter(self._base, adapter, trainable=trainable)
+        try:
+            yield wrapped.train() if trainable else wrapped.eval()
+        finally:
+            wrapped.unload()
+
+    def media(self, label: str) -> Path:
+        """Where images that come inside a task's annotations are put."""
+        return self.scratch / "media" / label
+
+    def image_root(self, dataset: str) -> Path:
+        """Folder that the image paths of a dataset's rows start from."""
+        return self.sources[dataset].images
+
+    def file_digest(self, path: Path) -> str:
+        """SHA-256 of a data file, remembered with its size and time in ``source_hashes.json``."""
+        stat = path.stat()
+        key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        if key not in self._known_digests:
+            with path.open("rb") as stream:
+                self._known_digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            if self.scratch.is_dir():
+                text = json.dumps(self._known_digests, indent=1)
+                write_atomically(self.scratch / "source_hashes.json", text)
+        return self._known_digests[key]
+
+    @cached_property
+    def _known_digests(self) -> dict[str, str]:
+        file = self.run / "source_hashes.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    def source_digests(self, label: str) -> list[str]:
+        """Digests of a task's annotation files, in reading order."""
+        return [self.file_digest(file) for file in source_files(self.sources[label])]

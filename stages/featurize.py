@@ -1,0 +1,190 @@
+"""Features and scores of the pool under the model as the previous step left it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from adaptinf.data.images import load_image
+from adaptinf.data.pool import PoolTable, read_pool
+from adaptinf.features.batches import plan_batches
+from adaptinf.features.store import FeatureStore, load_scores
+from stages.context import Context, Step
+from stages.work import Counts, Progress, Work, derived_seed
+
+if TYPE_CHECKING:
+    from adaptinf.features.extractor import BatchFeatures, FeatureExtractor
+
+VERSION = 1
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What the step before hands on; both are None at the first step."""
+
+    featurize: Work | None
+    train: Work | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Which candidates keep their old features (their place there, or -1), and why."""
+
+    reused: Positions
+    drift: dict[str, float]
+
+
+class _Scorer:
+    """Runs pool rows through the feature pass."""
+
+    def __init__(self, context: Context, pool: PoolTable, extractor: FeatureExtractor) -> None:
+        self._context = context
+        self._pool = pool
+        self._extractor = extractor
+
+    def __call__(self, positions: Sequence[int] | Positions) -> BatchFeatures:
+        samples = [self._pool.sample(int(i)) for i in positions]
+        root = self._context.image_root
+        images = [[load_image(root(s.dataset) / name) for name in s.images] for s in samples]
+        return self._extractor(self._context.encoder.encode(samples, images))
+
+
+def featurize_work(context: Context, step: Step, ingest: Work, previous: Previous) -> Work:
+    """The feature pass over the step's pool, old rows only as far as ``refresh`` asks for.
+
+    Scores the pool with the previous step's adapter, or with a fresh one at the first step.
+    """
+    recipe = context.recipe
+    settings = recipe.featurize
+
+    def perform(folder: Path, progress: Progress) -> Counts:
+        from adaptinf.features.extractor import FeatureExtractor
+
+        pool = read_pool(ingest.folder / "pool.parquet")
+        candidates = _candidates(pool, settings.max_rows, derived_seed(recipe.seed, step.index))
+        adapter = previous.train.folder / "adapter" if previous.train else None
+        with context.adapted_model(adapter) as model:
+            extractor = FeatureExtractor(
+                model, settings.layer, settings.dim, derived_seed(recipe.seed, "projection")
+            )
+            score = _Scorer(context, pool, extractor)
+            refresh = _refresh(context, pool, candidates, previous.featurize, score)
+            if refresh.drift:
+                stale = sum(drift > settings.drift for drift in refresh.drift.values())
+                progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
+            fresh = np.flatnonzero(refresh.reused < 0)
+            rows = candidates[fresh]
+            plan = plan_batches(
+                pool.numbers("n_tokens")[rows],
+                settings.batch_tokens,
+                group=_has_image(pool)[rows],
+            )
+            batches = [fresh[batch] for batch in plan]
+            store = FeatureStore.open(
+                folder,
+                rows=len(candidates),
+                dim=settings.dim,
+                hidden=model.config.get_text_config().hidden_size,
+                batches=batches,
+                settings=_described(context, extractor.layer, refresh, len(fresh)),
+            )
+            if previous.featurize and len(fresh) < len(candidates):
+                store.rows_from(previous.featurize.folder, refresh.reused)
+            progress.total(len(fresh))
+            pending = set(store.pending)
+            for number, batch in enumerate(batches):
+                if number in pending:
+                    store.write(number, score(candidates[batch]))
+                progress.advance(len(batch))
+        uids = pool.uids
+        store.finish([uids[i] for i in candidates])
+        left = len(pool) - len(candidates)
+        return Counts(len(pool), len(candidates), {"beyond-max-rows": left} if left else {})
+
+    inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
+    if previous.train:
+        inputs["adapter"] = previous.train.fingerprint
+    if previous.featurize:
+        inputs["featurize"] = previous.featurize.fingerprint
+    return Work(
+        step=step.name,
+        stage="featurize",
+        version=VERSION,
+        settings={
+            **settings.model_dump(mode="json"),
+            "adapter": recipe.adapter.model_dump(mode="json"),
+            "max_length": recipe.data.max_length,
+            "seed": recipe.seed,
+        },
+        inputs=inputs,
+        folder=context.run / "steps" / step.name / "featurize",
+        perform=perform,
+    )
+
+
+def _candidates(pool: PoolTable, most: int | None, seed: int) -> Positions:
+    """Positions that are scored: all, or a random ``most`` of them in pool order."""
+    if most is None or most >= len(pool):
+        return np.arange(len(pool))
+    chosen = np.random.default_rng(seed).choice(len(pool), most, replace=False)
+    return np.sort(chosen)
+
+
+def _has_image(pool: PoolTable) -> NDArray[np.bool_]:
+    lengths = pc.list_value_length(pool.table["images"]).to_numpy()
+    return np.asarray(lengths > 0)
+
+
+def _refresh(
+    context: Context,
+    pool: PoolTable,
+    candidates: Positions,
+    before: Work | None,
+    score: _Scorer,
+) -> Refresh:
+    """Old rows keep their features unless ``refresh`` is ``all`` or their dataset has drifted.
+
+    ``stale``: a seeded probe of each dataset's old rows is scored now. Its drift is the mean
+    absolute change of log perplexity since the features were computed.
+    """
+    settings = context.recipe.featurize
+    reused = np.full(len(candidates), -1, dtype=np.int64)
+    if before is None or settings.refresh == "all":
+        return Refresh(reused, {})
+    scored = load_scores(before.folder)
+    place = {uid: row for row, uid in enumerate(scored["uid"].to_pylist())}
+    uids, datasets = pool.uids, pool.strings("dataset")
+    reused[:] = [place.get(uids[i], -1) for i in candidates]
+    if settings.refresh == "new":
+        return Refresh(reused, {})
+    old = np.log(scored["perplexity"].to_numpy())
+    names = np.array([datasets[i] for i in candidates])
+    drift = {}
+    for dataset in sorted({str(name) for name in names[reused >= 0]}):
+        rows = np.flatnonzero((names == dataset) & (reused >= 0))
+        seed = derived_seed(context.recipe.seed, "probe", dataset)
+        size = min(settings.probe_rows, len(rows))
+        probe = np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
+        now = np.log(score(candidates[probe]).scores["perplexity"].numpy())
+        drift[dataset] = float(np.mean(np.abs(now - old[reused[probe]])))
+        if drift[dataset] > settings.drift:
+            reused[rows] = -1
+    return Refresh(reused, drift)
+
+
+def _described(context: Context, layer: int, refresh: Refresh, fresh: int) -> dict[str, Any]:
+    return {
+        "model": context.model_fingerprint,
+        "layer": layer,
+        "refresh": context.recipe.featurize.refresh,
+        "drift": refresh.drift,
+        "scored_now": fresh,
+    }

@@ -1,0 +1,129 @@
+"""Runs the walk: skips what is done, does what is not, writes the results as it goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from adaptinf.console import Console
+from adaptinf.data.world import build_world
+from adaptinf.errors import UserError
+from adaptinf.evaluation.matrix import AccuracyMatrix
+from config import Recipe, resolved_yaml
+from stages.context import Context, Step
+from stages.environment import write_environment
+from stages.results import Bill, build_matrix
+from stages.walk import plan_walk
+from stages.work import DONE, Work, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run ended with: the forgetting table, and whether there was anything to do."""
+
+    table: str
+    report: Path
+    performed: int
+
+
+def open_context(recipe: Recipe, scratch: Path | None = None) -> Context:
+    """The run's context; writes the embedded world where the recipe uses it.
+
+    It is written into the run folder, or into ``scratch`` for a look that leaves no trace.
+    """
+    folder = recipe.data.folder
+    if folder is None:
+        folder = build_world((scratch or recipe.output_dir) / "world", recipe.seed)
+    elif not folder.is_dir():
+        raise UserError(
+            "the folder of the datasets is not there",
+            where="data.root",
+            seen=str(folder),
+            hint="create it, or use 'embedded' for the small world that is shipped",
+        )
+    return Context(recipe, folder, scratch)
+
+
+def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Finished:
+    """The whole run, from wherever an earlier try ended.
+
+    Raises:
+        UserError: a finished stage was made with another recipe and ``fresh`` is not given.
+    """
+    from adaptinf.report import write_report
+
+    recipe.output_dir.mkdir(parents=True, exist_ok=True)
+    context = open_context(recipe)
+    walk = plan_walk(context)
+    pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
+    write_atomically(recipe.output_dir / "config.resolved.yaml", resolved_yaml(recipe))
+    write_environment(context)
+    _tell_strays(context, console)
+    bill = Bill(recipe.output_dir / "cost.json")
+    file = _MatrixFile(recipe.output_dir / "matrix.json")
+    folders = {work.folder for work in pending}
+    total = sum(len(works.ordered) for works in walk)
+    console.run_started(total, total - len(pending))
+    for position, works in enumerate(walk):
+        todo = [work for work in works.ordered if work.folder in folders]
+        for _, group in groupby(todo, key=lambda work: work.stage):
+            _perform(list(group), works.step, len(context.steps), console, bill)
+        if todo or position == len(walk) - 1:
+            matrix = build_matrix(context, walk[: position + 1])
+            file.write(matrix, final=position == len(walk) - 1)
+    report = recipe.output_dir / "report.html"
+    if pending or not report.is_file():
+        write_report(recipe.output_dir)
+    console.event("run_finished", performed=len(pending))
+    return Finished(matrix.table(), report, len(pending))
+
+
+def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
+    """The works still to do; with ``fresh`` those made with another recipe are thrown away."""
+    for work in works:
+        if fresh and work.is_drifted():
+            shutil.rmtree(work.folder)
+    return [work for work in works if work.done() is None]
+
+
+def _perform(works: Sequence[Work], step: Step, tasks: int, console: Console, bill: Bill) -> None:
+    """Run works of one stage under one line of the console."""
+    stage = works[0].stage
+    with console.stage(
+        task=step.label, index=step.index, total=tasks, stage=stage, units=len(works)
+    ) as progress:
+        if all(work.rows is not None for work in works):
+            progress.total(sum(work.rows or 0 for work in works))
+        for work in works:
+            started = time.monotonic()
+            counts = work.run(progress)["counts"]
+            bill.add(step.name, stage, time.monotonic() - started, counts["in"])
+            console.event("counted", work=work.name, **counts)
+
+
+class _MatrixFile:
+    """``matrix.json``, written after each step so that a crash never loses it.
+
+    A matrix of more steps, from before a benchmark was added, stands until the new one has as many.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows = len(json.loads(file.read_text())["steps"]) if file.is_file() else 0
+
+    def write(self, matrix: AccuracyMatrix, *, final: bool) -> None:
+        if final or len(matrix.steps) >= self._rows:
+            write_atomically(self._file, matrix.to_json())
+
+
+def _tell_strays(context: Context, console: Console) -> None:
+    """Say which step folders belong to no step of the recipe; they are left alone."""
+    expected = {"0-base", *(step.name for step in context.steps)}
+    for folder in sorted((context.run / "steps").glob("*-*")):
+        if folder.name not in expected and any(folder.rglob(DONE)):
+            console.line(f"steps/{folder.name} belongs to no task of this recipe; left as it is")

@@ -1,0 +1,76 @@
+"""Decide which rows the next step's pool starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from adaptinf.data.pool import PoolTable, read_pool, write_pool
+from adaptinf.features.store import load_embeddings, load_scores
+from selection import Pool, prune
+from stages.context import Context, Step
+from stages.work import Counts, Progress, Work, derived_seed
+
+VERSION = 1
+
+PRUNED_SCHEMA = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("cluster", pa.int32()),
+        ("nearest", pa.string()),
+        ("similarity", pa.float64()),
+    ]
+)
+
+
+def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | None) -> Work:
+    """Permanent pruning to the pool budget by redundancy; without a budget everything is kept.
+
+    Rows that were not scored have no embedding and stay.
+    """
+    recipe = context.recipe
+    budget = recipe.pool_budget
+
+    def perform(folder: Path, progress: Progress) -> Counts:
+        pool = read_pool(ingest.folder / "pool.parquet")
+        progress.total(len(pool))
+        pruned = PRUNED_SCHEMA.empty_table()
+        if budget is not None and featurize is not None and len(pool) > budget:
+            pruned = _prune(pool, featurize, budget, derived_seed(recipe.seed, step.index, "prune"))
+        gone = set(pruned["uid"].to_pylist())
+        kept = pool.take([i for i, uid in enumerate(pool.uids) if uid not in gone])
+        write_pool(folder / "pool.parquet", kept)
+        pq.write_table(pruned, folder / "pruned.parquet")
+        progress.advance(len(pool))
+        return Counts(len(pool), len(kept), {"redundant": len(gone)} if gone else {})
+
+    inputs = {"ingest": ingest.fingerprint}
+    if budget is not None and featurize:
+        inputs["featurize"] = featurize.fingerprint
+    return Work(
+        step=step.name,
+        stage="prune",
+        version=VERSION,
+        settings={"pool_budget": budget, "seed": recipe.seed if budget is not None else None},
+        inputs=inputs,
+        folder=context.run / "steps" / step.name / "prune",
+        perform=perform,
+    )
+
+
+def _prune(pool: PoolTable, featurize: Work, budget: int, seed: int) -> pa.Table:
+    uids = load_scores(featurize.folder)["uid"].to_pylist()
+    unscored = len(pool) - len(uids)
+    scored = Pool(uids, embeddings=load_embeddings(featurize.folder))
+    table = prune(scored, max(0, budget - unscored), seed=seed).table
+    nearest = [None if n is None else uids[n] for n in table["nearest"].to_pylist()]
+    return pa.table(
+        {
+            "uid": table["id"],
+            "cluster": table["cluster"],
+            "nearest": pa.array(nearest, pa.string()),
+            "similarity": table["similarity"],
+        }
+    ).cast(PRUNED_SCHEMA)

@@ -1,0 +1,60 @@
+"""The walk: every stage of every step in the order in which they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.context import BASE, Context, Step
+from stages.evaluate import evaluate_work
+from stages.featurize import Previous, featurize_work
+from stages.ingest import ingest_work
+from stages.prune import prune_work
+from stages.select import FEATURELESS, select_work
+from stages.train import train_work
+from stages.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class StepWorks:
+    """The stages of one step; the base model has only the evaluation."""
+
+    step: Step
+    evaluate: tuple[Work, ...]
+    ingest: Work | None = None
+    featurize: Work | None = None
+    select: Work | None = None
+    train: Work | None = None
+    prune: Work | None = None
+
+    @property
+    def ordered(self) -> list[Work]:
+        """The stages that this step has, in the order of the walk."""
+        before = (self.ingest, self.featurize, self.select, self.train)
+        return [w for w in (*before, *self.evaluate, self.prune) if w is not None]
+
+
+def plan_walk(context: Context) -> list[StepWorks]:
+    """All steps with their stages, chained by fingerprints; nothing is computed.
+
+    The feature pass is left out where nothing asks for it: no method that looks at features and no
+    pruning of the pool.
+    """
+    recipe = context.recipe
+    scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
+    walk = [StepWorks(BASE, _evaluations(context, BASE, None))]
+    for step in context.steps:
+        before = walk[-1]
+        ingest = ingest_work(context, step, [w.prune for w in walk if w.prune])
+        handed = Previous(before.featurize, before.train)
+        featurize = featurize_work(context, step, ingest, handed) if scored else None
+        looks = featurize if recipe.select.method not in FEATURELESS else None
+        select = select_work(context, step, ingest, looks)
+        train = train_work(context, step, ingest, select, before.train)
+        evaluate = _evaluations(context, step, train)
+        prune = prune_work(context, step, ingest, featurize)
+        walk.append(StepWorks(step, evaluate, ingest, featurize, select, train, prune))
+    return walk
+
+
+def _evaluations(context: Context, step: Step, train: Work | None) -> tuple[Work, ...]:
+    return tuple(evaluate_work(context, step, b, train) for b in context.benchmarks)

@@ -1,0 +1,167 @@
+"""One stage of one step as a transaction: do it once, whole, and know what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from adaptinf.errors import UserError
+
+DONE = "DONE"
+_BEGUN = "BEGUN"
+
+
+class Progress(Protocol):
+    """What a stage tells about itself while it runs."""
+
+    def total(self, rows: int) -> None:
+        """How many rows there are to do."""
+
+    def advance(self, rows: int) -> None:
+        """So many more rows are done."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows in, rows kept, and rows dropped by reason: what came in is what these account for."""
+
+    rows_in: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stage with all that decides its output, ready to run.
+
+    ``settings`` are the recipe's values that matter to it, ``inputs`` the fingerprints of what it
+    reads; ``version`` is raised by hand when the stage's output changes its meaning. ``perform``
+    writes into the folder it is given; called again on the same folder after a kill, it goes on.
+    ``rows`` is how many rows there are to do, where that is known before.
+    """
+
+    step: str
+    stage: str
+    version: int
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    folder: Path
+    perform: Callable[[Path, Progress], Counts]
+    rows: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``1-llava/train`` or ``1-llava/evaluate/colour``."""
+        parts = self.folder.parts
+        return "/".join(parts[parts.index(self.step) :])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over stage, version, settings and inputs."""
+        described = [self.stage, self.version, dict(self.settings), dict(self.inputs)]
+        return digest_of(described)
+
+    def done(self) -> dict[str, Any] | None:
+        """What ``DONE`` holds, when the stage has been finished with the same fingerprint.
+
+        Raises:
+            UserError: it has been finished with other settings or from other inputs.
+        """
+        record = self._record()
+        if record is None or record["fingerprint"] == self.fingerprint:
+            return record
+        raise UserError(
+            f"{self.name} was made with another recipe: {self._difference(record)}",
+            where=str(self.folder),
+            hint="choose another output_dir, or add --fresh to make it and what follows anew",
+        )
+
+    def is_drifted(self) -> bool:
+        """Whether a finished result of another recipe stands in the folder."""
+        record = self._record()
+        return record is not None and record["fingerprint"] != self.fingerprint
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Perform in a temporary folder, rename it, then drop ``DONE``; returns its content."""
+        draft = self.folder.with_name(self.folder.name + ".tmp")
+        begun = draft / _BEGUN
+        if not (begun.is_file() and begun.read_text() == self.fingerprint):
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            write_atomically(begun, self.fingerprint)
+        counts = self.perform(draft, progress)
+        begun.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        draft.rename(self.folder)
+        record = {
+            "stage": self.stage,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "settings": dict(self.settings),
+            "inputs": dict(self.inputs),
+            "outputs": file_digests(self.folder),
+            "counts": {
+                "in": counts.rows_in,
+                "kept": counts.kept,
+                "dropped": dict(sorted(counts.dropped.items())),
+            },
+        }
+        write_atomically(self.folder / DONE, json.dumps(record, indent=1) + "\n")
+        return record
+
+    def _record(self) -> dict[str, Any] | None:
+        file = self.folder / DONE
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    def _difference(self, record: Mapping[str, Any]) -> str:
+        old, new = record["settings"], json.loads(json.dumps(dict(self.settings)))
+        changed = [
+            f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+        if record["version"] != self.version:
+            changed.append(f"version {record['version']} of the stage, now {self.version}")
+        inputs = sorted({*record["inputs"], *self.inputs})
+        changed += [f"other {k}" for k in inputs if record["inputs"].get(k) != self.inputs.get(k)]
+        return "; ".join(changed)
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of the value as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by relative path; ``DONE`` left out."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != DONE:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digests[path.relative_to(folder).as_posix()] = content
+    return digests
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+
+
+def derived_seed(seed: int, *names: str | int) -> int:
+    """A 31-bit seed of its own for one part of one step."""
+    return int(digest_of([seed, *names])[:8], 16) >> 1
