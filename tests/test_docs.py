@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from adaptinf.data.ingest import ingest
+from adaptinf.data.pool import PoolTable
+from adaptinf.data.source import find_source
+from adaptinf.evaluation.benchmarks import find_benchmarks
+from adaptinf.evaluation.scorers import scorer
+from config import load_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUOTED = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FILE = re.compile(r"(?<![\w./-])(?:adaptinf|configs|docs|scripts|selection|stages|tests)/[\w./*-]*")
+MODULE = re.compile(r"(?<![\w./])(?:adaptinf|selection|stages)(?:\.\w+)+(?![\w/])")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text())
+
+
+def quoted(page: Path) -> Iterator[str]:
+    yield from (body for _, body in FENCED.findall(page.read_text()))
+    yield from QUOTED.findall(prose(page))
+
+
+def anchors(page: Path) -> set[str]:
+    """Names that GitHub gives to headings."""
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(prose(page)))
+    return {title.replace(" ", "-") for title in plain}
+
+
+def titled_files(page: Path) -> dict[str, str]:
+    """Code blocks that say which file they are."""
+    blocks = FENCED.findall(page.read_text())
+    return {found[1]: body for info, body in blocks if (found := re.search(r'title="(.+?)"', info))}
+
+
+def test_the_pages_are_found() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} <= {page.name for page in PAGES}
+    assert ROOT / "docs" / "architecture.md" in PAGES
+
+
+@pages
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pages
+def test_files_named_in_code_exist(page: Path) -> None:
+    for text in quoted(page):
+        for name in FILE.findall(text):
+            assert any(ROOT.glob(name.rstrip("./"))), name
+
+
+@pages
+def test_modules_named_in_code_exist(page: Path) -> None:
+    for text in quoted(page):
+        for name in MODULE.findall(text):
+            if not name.endswith((".parquet", ".py")):
+                pkgutil.resolve_name(name)
+
+
+def test_the_citation_has_what_the_format_requires() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == importlib.metadata.version("adaptinf")
+    for work in [cited, *cited["references"]]:
+        assert work["type"] and work["title"]
+        assert all(author.keys() & {"name", "family-names", "alias"} for author in work["authors"])
+        assert work["authors"]
+    assert cited["message"]
+
+
+def test_notice_and_citation_name_the_same_papers() -> None:
+    named = re.findall(r"arXiv (\d{4}\.\d{5})", (ROOT / "NOTICE").read_text())
+    cited = re.findall(r"arXiv:(\d{4}\.\d{5})", (ROOT / "CITATION.cff").read_text())
+    assert named == cited
+    assert len(named) == 4
+
+
+def test_the_commit_hooks_run_the_pinned_ruff() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    ruff = next(repo["rev"] for repo in hooks if repo["repo"].endswith("ruff-pre-commit"))
+    assert f"\nruff=={ruff.removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_own_data_of_the_page_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in titled_files(ROOT / "docs" / "own_data.md").items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    Path("my_data/images").mkdir()
+    for name in ("cup", "plate"):
+        Image.new("RGB", (8, 8), "white").save(f"my_data/images/{name}.png")
+
+    recipe = load_recipe("my_data/recipe.yaml")
+    task = recipe.tasks[1]
+    media = tmp_path / "media"
+    source = find_source(
+        task.dataset, root=tmp_path, media=media, recipe_dir=recipe.recipe_dir, name=task.label
+    )
+    result = ingest(source, PoolTable.empty(), (), None, 1, media)
+    assert result.counts.kept == len(json.loads(Path("my_data/rows.json").read_text())) == 3
+    assert not result.dropped
+
+    [benchmark] = find_benchmarks(tmp_path / "none", recipe.evaluate.benchmarks)
+    assert benchmark.taught_by == (task.label,)
+    assert scorer(benchmark.metric)("blue", benchmark.items()[0].answer) == 1
+    for question in benchmark.items():
+        assert all((benchmark.images / name).is_file() for name in question.images)
+
+
+def test_the_own_method_of_the_page_prints_what_it_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "own_data.md").read_text()
+    [code] = [body for info, body in FENCED.findall(text) if info == "python"]
+    said = re.findall(r"^print\(.+\)  # (.+)$", code, re.MULTILINE)
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert shown.stdout.splitlines() == said
+    assert said
