@@ -33,8 +33,8 @@ class Generator:
     ) -> list[str]:
         """One stripped text per question, in order.
 
-        Finished batches are appended to ``partial`` (JSONL), and read from it after a kill. Items of
-        similar length share a batch; which ones is decided by the questions alone.
+        Finished batches are appended to ``partial`` (JSONL), and read from it after a kill.
+        Questions of similar length share a batch; which ones is decided by the texts alone.
         """
         texts = _read_partial(partial)
         order = sorted(range(len(questions)), key=lambda i: (_size(questions[i]), i))

@@ -50,13 +50,6 @@ class WorldSizes:
 METRICS = {"caption": "phrases", "story": "phrases"}
 """Metric of a benchmark where it is not ``exact``."""
 
-M3IT_GROUPS = {
-    "count": "vqa",
-    "presence": "vqa",
-    "digit": "classification",
-    "parity": "classification",
-}
-
 
 def world_fingerprint(seed: int, sizes: WorldSizes) -> str:
     """SHA-256 that names the world: equal fingerprints mean equal files."""
@@ -90,6 +83,8 @@ def build_world(root: Path, seed: int = 0, sizes: WorldSizes | None = None) -> P
         rng = np.random.default_rng([seed, 1, index])
         _write_dataset(root / dataset, dataset, sizes, Source(rng, digits, held_out=False))
     for index, skill in enumerate(SKILLS):
+        if not taught[skill]:
+            continue
         rng = np.random.default_rng([seed, 2, index])
         items = _benchmark_items(Source(rng, digits, held_out=True), skill, sizes.benchmark_rows)
         metric = METRICS.get(skill, "exact")
@@ -105,7 +100,7 @@ def _write_dataset(folder: Path, dataset: str, sizes: WorldSizes, source: Source
         case "llava":
             formats.write_llava(folder, items)
         case "m3it":
-            formats.write_m3it(folder, items, M3IT_GROUPS)
+            formats.write_m3it(folder, items)
         case "minigpt4":
             formats.write_minigpt4(folder, items)
         case "mantis":

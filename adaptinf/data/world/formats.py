@@ -63,9 +63,10 @@ def _llava_turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
 
 
-def write_m3it(folder: Path, items: Sequence[Item], groups: dict[str, str]) -> None:
+def write_m3it(folder: Path, items: Sequence[Item]) -> None:
     """``data/GROUP/CONFIG/train.jsonl``: official records with base64 pictures, no marks."""
-    for skill, group in groups.items():
+    for skill in sorted({item.skill for item in items}):
+        group = "classification" if skill in ("digit", "parity") else "vqa"
         lines = [
             {
                 "instruction": INSTRUCTIONS[skill],

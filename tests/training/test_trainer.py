@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from adaptinf.adapters.attach import attach
+from adaptinf.data.encoder import Encoder
+from adaptinf.data.sample import Sample, Turn
+from adaptinf.errors import UserError
+from adaptinf.models.loading import ModelSource, load_model, load_processor
+from adaptinf.training.checkpoints import last_sealed
+from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
+
+WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
+
+
+@pytest.fixture(scope="module")
+def collator() -> Collator:
+    return Collator(Encoder(load_processor(ModelSource("tiny")), 128), lambda _: Path())
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return [
+        Sample(
+            uid=f"text:{word}",
+            digest=word,
+            source_id=word,
+            dataset="text",
+            licence=None,
+            task=None,
+            skill=None,
+            images=(),
+            turns=(Turn("user", f"Say {word}"), Turn("assistant", word)),
+        )
+        for word in WORDS
+    ]
+
+
+class Killed(Exception):
+    pass
+
+
+def run(
+    folder: Path,
+    collator: Collator,
+    samples: Sequence[Sample],
+    kill_after: int | None = None,
+    **settings: object,
+) -> int:
+    """Train a fresh adapter; returns the rows that were reported."""
+    rows = 0
+
+    def advance(more: int) -> None:
+        nonlocal rows
+        rows += more
+        if kill_after is not None and rows >= kill_after:
+            raise Killed
+
+    folder.mkdir(exist_ok=True)
+    model = attach(load_model(ModelSource("tiny")), r=4, dropout=0.1, seed=0).train()
+    train_adapter(
+        model,
+        collator,
+        samples,
+        TrainSettings(learning_rate=1e-2, epochs=3, batch_size=4, **settings),
+        folder,
+        base="tiny",
+        seed=5,
+        advance=advance,
+    )
+    return rows
+
+
+def digests(folder: Path) -> dict[str, str]:
+    names = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "log.jsonl")
+    return {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names}
+
+
+def test_training_lowers_the_loss_and_logs_every_step(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    assert run(tmp_path / "a", collator, samples) == 9 * 4
+    log = [json.loads(line) for line in (tmp_path / "a/log.jsonl").read_text().splitlines()]
+    # 10 rows in batches of 4: 3 steps an epoch, 3 epochs.
+    assert [entry["step"] for entry in log] == list(range(1, 10))
+    assert float(log[-1]["loss"]) < 0.7 * float(log[0]["loss"])
+
+
+def test_same_seed_gives_the_same_bytes_also_after_a_kill(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    run(tmp_path / "a", collator, samples)
+    run(tmp_path / "b", collator, samples)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, kill_after=20)
+    assert (tmp_path / "c/checkpoints/checkpoint-3").is_dir()
+    # Steps 4 and 5 are lost with the kill, steps 1 to 3 are not done again.
+    assert run(tmp_path / "c", collator, samples) == 6 * 4
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_broken_checkpoints_are_not_loaded(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    run(tmp_path / "a", collator, samples)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, kill_after=32)
+    scratch = tmp_path / "c" / "checkpoints"
+    assert last_sealed(scratch) == scratch / "checkpoint-6"
+    optimiser = scratch / "checkpoint-6" / "optimizer.pt"
+    optimiser.write_bytes(optimiser.read_bytes()[:-1])
+    assert last_sealed(scratch) == scratch / "checkpoint-3"
+    assert not (scratch / "checkpoint-6").exists()
+    (scratch / "checkpoint-3" / "sealed.json").unlink()
+    assert last_sealed(scratch) is None
+    run(tmp_path / "c", collator, samples)
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_base_weights_do_not_move(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    base = load_model(ModelSource("tiny"))
+    before = {name: p.clone() for name, p in base.named_parameters()}
+    model = attach(base, r=4, seed=0).train()
+    settings = TrainSettings(learning_rate=1e-2, epochs=1, batch_size=4)
+    (tmp_path / "a").mkdir()
+    train_adapter(model, collator, samples, settings, tmp_path / "a", base="tiny")
+    after = dict(model.unload().named_parameters())
+    assert all(torch.equal(after[name], p) for name, p in before.items())
+
+
+def test_no_rows_is_an_error(tmp_path: Path, collator: Collator) -> None:
+    with pytest.raises(UserError, match="no rows were selected"):
+        run(tmp_path / "a", collator, [])
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [({"num_train_epochs": 9}, "set by other keys"), ({"no_such_argument": 1}, "no_such_argument")],
+)
+def test_extra_arguments_may_not_contradict_the_recipe(
+    tmp_path: Path, collator: Collator, samples: list[Sample], extra: dict, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        run(tmp_path / "a", collator, samples, extra=extra)
