@@ -93,7 +93,8 @@ class Data(Section):
 
     root: str | None = None
     """Folder of the datasets, relative to the working directory, or 'embedded' for the small world
-    that is shipped; null: the environment variable ADAPTINF_DATA_ROOT, else 'embedded'."""
+    that is shipped; null: the environment variable ADAPTINF_DATA_ROOT, else 'embedded', or the
+    recipe's own folder when every task is a file of one's own."""
     max_length: Count | None = None
     """Longest row in tokens, those of images included; null: what the model can read."""
     workers: Natural = 0

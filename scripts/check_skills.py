@@ -12,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from adaptinf.adapters.attach import attach
+from adaptinf.adapters.attachment import attach
 from adaptinf.console import quiet_libraries, table
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.ingest import ingest

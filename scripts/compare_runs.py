@@ -1,7 +1,8 @@
 """Put finished runs of the same benchmarks side by side: one row per run, as Markdown and JSON.
 
 ``python scripts/compare_runs.py runs/sequential runs/random runs/quickstart --out docs/baselines``
-writes ``docs/baselines.json`` and ``docs/baselines.md``; README's table is the second one.
+writes ``docs/baselines.json`` and ``docs/baselines.md``; with ``--page README.md`` the table is
+also put there, between the comments that name the second file.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     rows = [describe(run) for run in options.runs]
     options.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(markdown(rows))
+    if options.page:
+        opening, ending = f"<!-- {options.out.with_suffix('.md')} -->\n", "<!-- end -->"
+        before, rest = options.page.read_text().split(opening)
+        after = rest.split(ending, 1)[1]
+        options.page.write_text(before + opening + markdown(rows) + ending + after)
     print(markdown(rows), end="")
 
 

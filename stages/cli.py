@@ -25,7 +25,7 @@ def forgetting_report() -> None:
 
 
 def _run(command: Callable[..., None]) -> None:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     try:
         app()

@@ -83,7 +83,8 @@ class Context:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """The benchmarks that the recipe asks for."""
-        return find_benchmarks(self.data_root / "benchmarks", self.recipe.evaluate.benchmarks)
+        folder = self.data_root / "benchmarks"
+        return find_benchmarks(folder, self.recipe.evaluate.benchmarks, self.recipe.recipe_dir)
 
     def questions(self, benchmark: Benchmark) -> list[Question]:
         """A benchmark's questions up to ``evaluate.limit``, read once."""
@@ -120,7 +121,7 @@ class Context:
         The fresh one is the same in every stage: its weights come from the recipe's seed. On
         leaving, the base model is as it was.
         """
-        from adaptinf.adapters.attach import attach, load_adapter
+        from adaptinf.adapters.attachment import attach, load_adapter
 
         settings = self.recipe.adapter
         if adapter is None:

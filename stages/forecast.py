@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptinf.adapters.attach import attach
+from adaptinf.adapters.attachment import attach
 from adaptinf.data.images import load_image
 from adaptinf.data.sample import IMAGE_MARK, Sample, Turn
 from adaptinf.features.extractor import FeatureExtractor

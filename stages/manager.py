@@ -11,12 +11,14 @@ from itertools import groupby
 from pathlib import Path
 
 from adaptinf.console import Console
+from adaptinf.data.names import DATASETS
 from adaptinf.data.world import build_world
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from config import Recipe, resolved_yaml
 from stages.context import Context, Step
 from stages.environment import write_environment
+from stages.lock import locked
 from stages.results import Bill, build_matrix
 from stages.walk import plan_walk
 from stages.work import DONE, Work, write_atomically
@@ -34,10 +36,14 @@ class Finished:
 def open_context(recipe: Recipe, scratch: Path | None = None) -> Context:
     """The run's context; writes the embedded world where the recipe uses it.
 
-    It is written into the run folder, or into ``scratch`` for a look that leaves no trace.
+    It is written into the run folder, or into ``scratch`` for a look that leaves no trace. A recipe
+    that names no root and has only files of its own needs no world: its root is its own folder.
     """
     folder = recipe.data.folder
-    if folder is None:
+    own = all(task.dataset not in DATASETS for task in recipe.tasks)
+    if recipe.data.root is None and folder is None and own:
+        folder = recipe.recipe_dir
+    elif folder is None:
         folder = build_world((scratch or recipe.output_dir) / "world", recipe.seed)
     elif not folder.is_dir():
         raise UserError(
@@ -55,9 +61,14 @@ def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Fi
     Raises:
         UserError: a finished stage was made with another recipe and ``fresh`` is not given.
     """
+    recipe.output_dir.mkdir(parents=True, exist_ok=True)
+    with locked(recipe.output_dir):
+        return _run(recipe, console, fresh=fresh)
+
+
+def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     from adaptinf.report import write_report
 
-    recipe.output_dir.mkdir(parents=True, exist_ok=True)
     context = open_context(recipe)
     walk = plan_walk(context)
     pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)

@@ -40,6 +40,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
     pruning of the pool.
     """
     recipe = context.recipe
+    context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
     walk = [StepWorks(BASE, _evaluations(context, BASE, None))]
     for step in context.steps:

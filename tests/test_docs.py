@@ -150,3 +150,23 @@ def test_the_own_method_of_the_page_prints_what_it_says(tmp_path: Path) -> None:
     )
     assert shown.stdout.splitlines() == said
     assert said
+
+
+def test_readme_is_short_and_its_table_is_the_one_that_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 200
+    table = readme.split("<!-- docs/baselines.md -->")[1].split("<!-- end -->")[0].strip()
+    assert table == (ROOT / "docs/baselines.md").read_text().strip()
+    measured = json.loads((ROOT / "docs/baselines.json").read_text())
+    assert [row["method"] for row in measured] == ["sequential", "random", "adapt-inf"]
+    for row, line in zip(measured, table.splitlines()[2:], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:2] == [row["method"], str(row["average_accuracy"])]
+
+
+def test_every_skill_of_the_world_was_seen_to_be_learnable() -> None:
+    from adaptinf.data.world.skills import SKILLS
+
+    checked = json.loads((ROOT / "docs/skills.json").read_text())
+    assert {row["skill"] for row in checked} == set(SKILLS)
+    assert all(row["after"] >= 80 for row in checked)

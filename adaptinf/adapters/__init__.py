@@ -7,7 +7,7 @@ __all__ = ["ROUTES", "attach"]
 
 def __getattr__(name: str) -> object:
     if name == "attach":
-        from adaptinf.adapters.attach import attach
+        from adaptinf.adapters.attachment import attach
 
         return attach
     raise AttributeError(name)

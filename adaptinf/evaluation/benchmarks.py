@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,32 +92,39 @@ def load_benchmark(file: Path) -> Benchmark:
     )
 
 
-def find_benchmarks(folder: Path, wanted: str | Sequence[str]) -> list[Benchmark]:
-    """The benchmarks of ``folder`` that the recipe asks for: ``all`` (by name), or a list in order.
+def find_benchmarks(
+    folder: Path, wanted: str | Sequence[str], recipe_dir: Path = Path()
+) -> list[Benchmark]:
+    """The benchmarks that the recipe asks for: ``all`` of ``folder`` (by name), or a list in order.
 
-    An entry of the list is a name or the path of a YAML file.
+    An entry of the list is a name, or the path of a YAML file: relative to the recipe's folder, or
+    else to the working directory.
 
     Raises:
-        UserError: an unknown name, or the same name twice.
+        UserError: none at all, an unknown name, or the same name twice.
     """
     known = {b.name: b for b in map(load_benchmark, sorted(folder.glob("*.yaml")))}
-    if wanted == "all":
-        return list(known.values())
-    chosen: list[Benchmark] = []
-    for name in wanted:
-        if name not in known and name.endswith((".yaml", ".yml")) and Path(name).is_file():
-            chosen.append(load_benchmark(Path(name)))
-        elif name in known:
-            chosen.append(known[name])
-        else:
-            raise UserError(
-                "unknown benchmark",
-                where="evaluate.benchmarks",
-                seen=name,
-                hint=suggestion(name, known) if known else f"{folder} holds no benchmark",
-            )
+    chosen = list(known.values())
+    if wanted != "all":
+        chosen = [_named(name, known, recipe_dir) for name in wanted]
+    if not chosen:
+        raise UserError(
+            "no benchmark, so that forgetting could not be measured",
+            where="evaluate.benchmarks",
+            hint=f"put YAML files under {folder}, or list their paths",
+        )
     names = [benchmark.name for benchmark in chosen]
     for name in names:
         if names.count(name) > 1:
             raise UserError("named twice", where="evaluate.benchmarks", seen=name)
     return chosen
+
+
+def _named(name: str, known: Mapping[str, Benchmark], recipe_dir: Path) -> Benchmark:
+    if name in known:
+        return known[name]
+    for path in (recipe_dir / name, Path(name)):
+        if path.suffix in {".yaml", ".yml"} and path.is_file():
+            return load_benchmark(path)
+    hint = suggestion(name, known) if known else "give the path of a benchmark's YAML file"
+    raise UserError("unknown benchmark", where="evaluate.benchmarks", seen=name, hint=hint)

@@ -133,7 +133,7 @@ def _arguments(
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "bf16": settings.bf16,
-        "gradient_checkpointing": settings.gradient_checkpointing,
+        "activation_checkpointing": settings.gradient_checkpointing,
         "deepspeed": settings.deepspeed,
         "save_strategy": "steps",
         "save_steps": settings.save_steps or steps_per_epoch,

@@ -61,6 +61,15 @@ def test_unknown_benchmark_and_doubled_one(small_world: Path) -> None:
     assert [b.name for b in find_benchmarks(folder, ["more", "both"])] == ["more", "both"]
 
 
+def test_a_benchmark_may_be_a_path_beside_the_recipe(small_world: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nquestions: q.jsonl\nmetric: exact\n")
+    found = find_benchmarks(small_world / "benchmarks", ["more", "mine.yaml"], tmp_path)
+    assert [b.name for b in found] == ["more", "mine"]
+    assert found[1].questions == tmp_path / "q.jsonl"
+    with pytest.raises(UserError, match="no benchmark, so that forgetting"):
+        find_benchmarks(tmp_path / "none", "all")
+
+
 def test_broken_benchmarks_say_where(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nquestions: q.jsonl\nmetrik: exact\nmetric: exact\n")

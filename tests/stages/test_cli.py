@@ -23,7 +23,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_tells_the_arguments() -> None:
     done = call("run-lifelong", "--help")
     assert done.returncode == 0
-    for word in ("RECIPE", "--dry-run", "--fresh", "select.budget=5000"):
+    for word in ("recipe", "--dry-run", "--fresh", "select.budget=5000"):
         assert word in done.stdout
 
 
@@ -58,7 +58,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_missing_dataset_is_told_and_leaves_no_run(tmp_path: Path) -> None:
+def test_missing_dataset_is_told(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("output_dir: runs/x\ntasks: [{dataset: no_such}]\n")
     done = call("run-lifelong", str(recipe), cwd=tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adaptinf.adapters.attach import attach
+from adaptinf.adapters.attachment import attach
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
@@ -135,6 +135,18 @@ def test_base_weights_do_not_move(
     train_adapter(model, collator, samples, settings, tmp_path / "a", base="tiny")
     after = dict(model.unload().named_parameters())
     assert all(torch.equal(after[name], p) for name, p in before.items())
+
+
+def test_gradient_checkpointing_changes_time_and_memory_only(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    run(tmp_path / "a", collator, samples)
+    run(tmp_path / "b", collator, samples, gradient_checkpointing=True)
+    plain, checked = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in "ab"
+    )
+    assert [float(e["loss"]) for e in checked] == pytest.approx([float(e["loss"]) for e in plain])
 
 
 def test_no_rows_is_an_error(tmp_path: Path, collator: Collator) -> None:

@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from adaptinf.adapters import ROUTES, attach
-from adaptinf.adapters.attach import load_adapter
+from adaptinf.adapters.attachment import load_adapter
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model
 from adaptinf.training.trainer import save_adapter
