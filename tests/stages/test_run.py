@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -100,27 +99,27 @@ def test_killed_in_every_stage_it_ends_with_the_same_bytes(
 
 
 def test_appended_task_and_benchmark_compute_only_what_is_new(
-    recipe_dict: dict,
-    runner_of: RunnerOf,
-    undisturbed: Path,
-    tmp_path: Path,
-    contents: Contents,
+    recipe_dict: dict, runner_of: RunnerOf, tmp_path: Path, contents: Contents
 ) -> None:
-    appended = tmp_path / "appended"
-    shutil.copytree(undisturbed, appended)
+    """Four tasks and eight benchmarks are done; a fifth and a ninth are added."""
+    tasks = [{"dataset": name} for name in ("llava", "m3it", "minigpt4", "mantis", "vision_flan")]
+    skills = ["caption", "colour", "larger", "count", "digit", "story", "both", "more", "shape"]
+
+    def recipe(n_tasks: int, n_benchmarks: int) -> dict:
+        benchmarks = {"benchmarks": skills[:n_benchmarks], "batch_size": 6}
+        return recipe_dict | {"tasks": tasks[:n_tasks], "evaluate": benchmarks}
+
+    appended, one_go = tmp_path / "appended", tmp_path / "one_go"
+    runner_of(recipe(4, 8))(appended)
+    report = (appended / "report.html").read_text()
     stamps = {f: f.stat().st_mtime_ns for f in (appended / "steps").rglob("*") if f.is_file()}
-    longer = recipe_dict | {
-        "tasks": [*recipe_dict["tasks"], {"dataset": "minigpt4"}],
-        "evaluate": {"benchmarks": ["caption", "more", "story"], "batch_size": 4},
-    }
-    performed = int(runner_of(longer)(appended).stdout.splitlines()[-1])
-    # Story for three old rows; five stages and three benchmarks for the new step.
-    assert performed == 3 + 5 + 3
+    performed = int(runner_of(recipe(5, 9))(appended).stdout.splitlines()[-1])
+    # The new column for five old rows; five stages and nine benchmarks for the new step.
+    assert performed == 5 + 5 + 9
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
-    one_go = tmp_path / "one_go"
-    runner_of(longer)(one_go)
+    runner_of(recipe(5, 9))(one_go)
     assert contents(appended) == contents(one_go)
-    assert (appended / "report.html").read_text() != (undisturbed / "report.html").read_text()
+    assert (appended / "report.html").read_text() != report
 
 
 def test_changed_recipe_is_refused_until_fresh(
