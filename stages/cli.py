@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,18 +27,27 @@ def forgetting_report() -> None:
 
 def _run(command: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(command)
-    try:
-        app()
-    except UserError as error:
-        if "--debug" in sys.argv:
-            raise
-        for line in error.lines:
-            print(line, file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
+    app.command()(_guarded(command))
+    app()
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a user's mistakes told in lines, and Ctrl-C answered with what it means."""
+
+    @wraps(command)
+    def guarded(*, debug: bool, **arguments: Any) -> None:
+        try:
+            command(debug=debug, **arguments)
+        except UserError as error:
+            if debug:
+                raise
+            print(*error.lines, sep="\n", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return guarded
 
 
 def _run_lifelong(

@@ -78,12 +78,12 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     bill = Bill(recipe.output_dir / "cost.json")
     file = _MatrixFile(recipe.output_dir / "matrix.json")
     folders = {work.folder for work in pending}
-    total = sum(len(works.ordered) for works in walk)
-    console.run_started(total, total - len(pending))
+    total = sum(_units(work, context) for works in walk for work in works.ordered)
+    console.run_started(total, total - sum(_units(work, context) for work in pending))
     for position, works in enumerate(walk):
         todo = [work for work in works.ordered if work.folder in folders]
         for _, group in groupby(todo, key=lambda work: work.stage):
-            _perform(list(group), works.step, len(context.steps), console, bill)
+            _perform(list(group), works.step, context, console, bill)
         if todo or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
@@ -102,11 +102,21 @@ def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
     return [work for work in works if work.done() is None]
 
 
-def _perform(works: Sequence[Work], step: Step, tasks: int, console: Console, bill: Bill) -> None:
+def _units(work: Work, context: Context) -> float:
+    """What a stage weighs in the run's remaining time: roughly its seconds in the quickstart."""
+    if work.stage == "evaluate":
+        return 4 / len(context.benchmarks)
+    return {"featurize": 15.0, "train": 8.0, "ingest": 1.0}.get(work.stage, 0.1)
+
+
+def _perform(
+    works: Sequence[Work], step: Step, context: Context, console: Console, bill: Bill
+) -> None:
     """Run works of one stage under one line of the console."""
     stage = works[0].stage
+    units = sum(_units(work, context) for work in works)
     with console.stage(
-        task=step.label, index=step.index, total=tasks, stage=stage, units=len(works)
+        task=step.label, index=step.index, total=len(context.steps), stage=stage, units=units
     ) as progress:
         if all(work.rows is not None for work in works):
             progress.total(sum(work.rows or 0 for work in works))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 COMMANDS = Path(sys.executable).parent
 
 
@@ -64,6 +66,18 @@ def test_missing_dataset_is_told(tmp_path: Path) -> None:
     done = call("run-lifelong", str(recipe), cwd=tmp_path)
     assert done.returncode == 2
     assert "unknown dataset (seen: 'no_such')" in done.stderr
+
+
+def test_interrupt_is_answered_with_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import cli
+
+    def interrupted(debug: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["run-lifelong"])
+    with pytest.raises(SystemExit) as ended:
+        cli._run(interrupted)
+    assert ended.value.code == 130
 
 
 def test_forgetting_report_of_a_finished_run(undisturbed: Path, tmp_path: Path) -> None:
