@@ -48,8 +48,12 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
         write_dropped(folder / "dropped.parquet", result.dropped)
         told = {"rows_in_pool_before": len(old), "shortened": result.counts.shortened}
         (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
+        notes = [f"{number} {reason}" for reason, number in result.counts.dropped.items()]
+        if notes:
+            notes[0] = f"dropped {notes[0]}"
         if result.counts.shortened:
-            progress.note(f"{result.counts.shortened} rows were cut to the longest allowed length")
+            notes.append(f"cut {result.counts.shortened} to the longest length")
+        progress.note(", ".join(notes))
         return Counts(result.counts.rows_in, result.counts.kept, result.counts.dropped)
 
     return Work(

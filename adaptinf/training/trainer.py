@@ -43,6 +43,26 @@ class TrainSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+_CARD = """\
+---
+base_model: {base}
+library_name: peft
+pipeline_tag: image-text-to-text
+tags: [adaptinf, lora, "base_model:adapter:{base}"]
+---
+
+A PEFT adapter for `{base}`, one step of a lifelong run. The folder above tells the rest: the step's
+selected rows (`select/selection.parquet`), what the adapter continues (`train/lineage.json`), its
+losses (`train/log.jsonl`) and its answers to every benchmark (`evaluate/`).
+
+```python
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "this/folder")
+```
+"""
+
+
 class _Rows(Dataset[Sample]):
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
@@ -166,7 +186,8 @@ def _arguments(
 def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     """A stock PEFT folder, read again after writing: every tensor there, with its shape.
 
-    It names the base model ``base``, not the folder that this machine has it in.
+    It names the base model ``base``, not the folder that this machine has it in, and its card says
+    what is known instead of PEFT's form to fill in.
 
     Raises:
         UserError: tensors are missing or empty (as ZeRO-3 saves them when not gathered).
@@ -174,6 +195,7 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     model.peft_config[model.active_adapter].base_model_name_or_path = base
     # Embeddings carry no adapter; asked to look for itself, PEFT would ask a hub about them.
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").write_text(_CARD.format(base=base))
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     expected = {key: tuple(tensor.shape) for key, tensor in state.items()}
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
