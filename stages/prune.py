@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,10 +27,7 @@ PRUNED_SCHEMA = pa.schema(
 
 
 def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | None) -> Work:
-    """Permanent pruning to the pool budget by redundancy; without a budget everything is kept.
-
-    Rows that were not scored have no embedding and stay.
-    """
+    """Permanent pruning to the pool budget by redundancy; without a budget everything is kept."""
     recipe = context.recipe
     budget = recipe.pool_budget
 
@@ -42,9 +40,11 @@ def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | Non
         gone = set(pruned["uid"].to_pylist())
         kept = pool.take([i for i, uid in enumerate(pool.uids) if uid not in gone])
         write_pool(folder / "pool.parquet", kept)
-        pq.write_table(pruned, folder / "pruned.parquet")
+        pq.write_table(pruned.combine_chunks(), folder / "pruned.parquet")
         progress.advance(len(pool))
-        return Counts(len(pool), len(kept), {"redundant": len(gone)} if gone else {})
+        beyond = pruned["cluster"].null_count
+        reasons = {"redundant": len(gone) - beyond, "never-scored": beyond}
+        return Counts(len(pool), len(kept), {name: n for name, n in reasons.items() if n})
 
     inputs = {"ingest": ingest.fingerprint}
     if budget is not None and featurize:
@@ -61,12 +61,19 @@ def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | Non
 
 
 def _prune(pool: PoolTable, featurize: Work, budget: int, seed: int) -> pa.Table:
-    uids = load_scores(featurize.folder)["uid"].to_pylist()
-    unscored = len(pool) - len(uids)
+    """The rows that go: redundant ones, and of those never scored a random part.
+
+    The budget is shared out by their numbers, so that rows beyond ``featurize.max_rows`` neither
+    push scored rows out nor stay for ever.
+    """
+    uids: list[str] = load_scores(featurize.folder)["uid"].to_pylist()
+    known = set(uids)
+    unscored = [uid for uid in pool.uids if uid not in known]
+    share = round(budget * len(uids) / len(pool))
     scored = Pool(uids, embeddings=load_embeddings(featurize.folder))
-    table = prune(scored, max(0, budget - unscored), seed=seed).table
+    table = prune(scored, share, seed=seed).table
     nearest = [None if n is None else uids[n] for n in table["nearest"].to_pylist()]
-    return pa.table(
+    redundant = pa.table(
         {
             "uid": table["id"],
             "cluster": table["cluster"],
@@ -74,3 +81,6 @@ def _prune(pool: PoolTable, featurize: Work, budget: int, seed: int) -> pa.Table
             "similarity": table["similarity"],
         }
     ).cast(PRUNED_SCHEMA)
+    drawn = np.random.default_rng(seed).permutation(len(unscored))[budget - share :]
+    rest = [{"uid": unscored[i]} for i in sorted(drawn)]
+    return pa.concat_tables([redundant, pa.Table.from_pylist(rest, schema=PRUNED_SCHEMA)])

@@ -153,9 +153,10 @@ def _require_usable(source: Source, by_reason: dict[str, int], kept: int) -> Non
     repeats = by_reason.keys() & {reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE}
     if kept == 0 and not repeats:
         told = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
+        missing = reasons.MISSING_IMAGE in by_reason
         raise UserError(
             f"no row of {source.name} can be used",
             where=str(source.annotations),
             seen=told or "no rows",
-            hint=f"image names are relative to {source.images}",
+            hint=f"image names are relative to {source.images}" if missing else "",
         )
