@@ -76,7 +76,7 @@ def find_source(
             raise UserError(
                 f"the dataset {dataset} is not here",
                 where=str(annotations),
-                hint=f"fetch it (download-datasets {dataset}) or point the data folder at it",
+                hint="point data.root, or ADAPTINF_DATA_ROOT, at the folder that holds it",
             )
         format, licence = format or dataset, licence or registered.licence
         folder = root / dataset
