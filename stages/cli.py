@@ -87,7 +87,7 @@ def _run_lifelong(
     if not finished.performed:
         console.line("nothing to do: every stage of this recipe is done")
     print(finished.table)
-    print(f"report: {finished.report.resolved()}")
+    print(f"report: {finished.report.resolve()}")
 
 
 def _forgetting_report(
@@ -103,4 +103,4 @@ def _forgetting_report(
     if not file.is_file():
         raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
     print(AccuracyMatrix.from_json(file.read_text()).table())
-    print(f"report: {write_report(run, out).resolved()}")
+    print(f"report: {write_report(run, out).resolve()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +20,6 @@ VERSION = 1
 def evaluate_work(context: Context, step: Step, benchmark: Benchmark, train: Work | None) -> Work:
     """One cell of the matrix: the base model (no ``train``) or a step's adapter on a benchmark."""
     recipe = context.recipe
-
-    def perform(folder: Path, progress: Progress) -> Counts:
-        from adaptinf.evaluation.generation import Generator
-
-        questions = context.questions(benchmark)
-        partial = folder / "answers.partial.jsonl"
-        model_of = (
-            context.adapted_model(train.folder / "adapter") if train else context.base_model()
-        )
-        with model_of as model:
-            generator = Generator(model, context.encoder, recipe.evaluate.batch_size)
-            texts = generator.answer(benchmark, questions, partial, progress.advance)
-        score = scorer(benchmark.metric)
-        scores = [
-            score(text, question.answer) for text, question in zip(texts, questions, strict=True)
-        ]
-        lines = [
-            {
-                "question_id": question.question_id,
-                "prompt": IMAGE_MARK * len(question.images) + question.text,
-                "text": text,
-                "answer": question.answer,
-                "images": list(question.images),
-                "score": value,
-                "model_id": step.name,
-            }
-            for question, text, value in zip(questions, texts, scores, strict=True)
-        ]
-        predictions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / "predictions.jsonl").write_text(predictions)
-        (folder / "scores.json").write_text(
-            json.dumps(_cell(context, step, benchmark, scores), indent=1) + "\n"
-        )
-        partial.unlink(missing_ok=True)
-        return Counts(len(questions), len(questions))
-
     inputs = {
         "model": context.model_fingerprint,
         "questions": context.file_digest(benchmark.questions),
@@ -75,14 +40,50 @@ def evaluate_work(context: Context, step: Step, benchmark: Benchmark, train: Wor
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "evaluate" / benchmark.name,
-        perform=perform,
+        perform=partial(_evaluate, context, step, benchmark, train),
         rows=len(context.questions(benchmark)),
     )
 
 
-def _cell(
-    context: Context, step: Step, benchmark: Benchmark, scores: list[float]
-) -> dict[str, Any]:
+def _evaluate(
+    context: Context,
+    step: Step,
+    benchmark: Benchmark,
+    train: Work | None,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    from adaptinf.evaluation.generation import Generator
+
+    questions = context.questions(benchmark)
+    partial_file = folder / "answers.partial.jsonl"
+    model_of = context.adapted_model(train.folder / "adapter") if train else context.base_model()
+    with model_of as model:
+        generator = Generator(model, context.encoder, context.recipe.evaluate.batch_size)
+        texts = generator.answer(benchmark, questions, partial_file, progress.advance)
+    score = scorer(benchmark.metric)
+    scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
+    lines = [
+        {
+            "question_id": question.question_id,
+            "prompt": IMAGE_MARK * len(question.images) + question.text,
+            "text": text,
+            "answer": question.answer,
+            "images": list(question.images),
+            "score": value,
+            "model_id": step.name,
+        }
+        for question, text, value in zip(questions, texts, scores, strict=True)
+    ]
+    predictions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / "predictions.jsonl").write_text(predictions)
+    cell = json.dumps(_cell(context, benchmark, scores), indent=1)
+    (folder / "scores.json").write_text(cell + "\n")
+    partial_file.unlink(missing_ok=True)
+    return Counts(len(questions), len(questions))
+
+
+def _cell(context: Context, benchmark: Benchmark, scores: list[float]) -> dict[str, Any]:
     """Mean in percent with its 95 % bootstrap interval over the questions."""
     seed = derived_seed(context.recipe.seed, "interval", benchmark.name)
     interval = bootstrap_interval([100 * value for value in scores], seed=seed)

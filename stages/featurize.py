@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,52 +64,6 @@ def featurize_work(context: Context, step: Step, ingest: Work, previous: Previou
     Scores the pool with the previous step's adapter, or with a fresh one at the first step.
     """
     recipe = context.recipe
-    settings = recipe.featurize
-
-    def perform(folder: Path, progress: Progress) -> Counts:
-        from adaptinf.features.extractor import FeatureExtractor
-
-        pool = read_pool(ingest.folder / "pool.parquet")
-        candidates = _candidates(pool, settings.max_rows, derived_seed(recipe.seed, step.index))
-        adapter = previous.train.folder / "adapter" if previous.train else None
-        with context.adapted_model(adapter) as model:
-            extractor = FeatureExtractor(
-                model, settings.layer, settings.dim, derived_seed(recipe.seed, "projection")
-            )
-            score = _Scorer(context, pool, extractor)
-            refresh = _refresh(context, pool, candidates, previous.featurize, score)
-            if refresh.drift:
-                stale = sum(drift > settings.drift for drift in refresh.drift.values())
-                progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
-            fresh = np.flatnonzero(refresh.reused < 0)
-            rows = candidates[fresh]
-            plan = plan_batches(
-                pool.numbers("n_tokens")[rows],
-                settings.batch_tokens,
-                group=_has_image(pool)[rows],
-            )
-            batches = [fresh[batch] for batch in plan]
-            store = FeatureStore.open(
-                folder,
-                rows=len(candidates),
-                dim=settings.dim,
-                hidden=model.config.get_text_config().hidden_size,
-                batches=batches,
-                settings=_described(context, extractor.layer, refresh, len(fresh)),
-            )
-            if previous.featurize and len(fresh) < len(candidates):
-                store.rows_from(previous.featurize.folder, refresh.reused)
-            progress.total(len(fresh))
-            pending = set(store.pending)
-            for number, batch in enumerate(batches):
-                if number in pending:
-                    store.write(number, score(candidates[batch]))
-                progress.advance(len(batch))
-        uids = pool.uids
-        store.finish([uids[i] for i in candidates])
-        left = len(pool) - len(candidates)
-        return Counts(len(pool), len(candidates), {"beyond-max-rows": left} if left else {})
-
     inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
     if previous.train:
         inputs["adapter"] = previous.train.fingerprint
@@ -119,15 +74,82 @@ def featurize_work(context: Context, step: Step, ingest: Work, previous: Previou
         stage="featurize",
         version=VERSION,
         settings={
-            **settings.model_dump(mode="json"),
+            **recipe.featurize.model_dump(mode="json"),
             "adapter": recipe.adapter.model_dump(mode="json"),
             "max_length": recipe.data.max_length,
             "seed": recipe.seed,
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "featurize",
-        perform=perform,
+        perform=partial(_featurize, context, step, ingest, previous),
     )
+
+
+def _featurize(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    previous: Previous,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    from adaptinf.features.extractor import FeatureExtractor
+
+    settings, seed = context.recipe.featurize, context.recipe.seed
+    pool = read_pool(ingest.folder / "pool.parquet")
+    candidates = _candidates(pool, settings.max_rows, derived_seed(seed, step.index))
+    adapter = previous.train.folder / "adapter" if previous.train else None
+    with context.adapted_model(adapter) as model:
+        extractor = FeatureExtractor(
+            model, settings.layer, settings.dim, derived_seed(seed, "projection")
+        )
+        score = _Scorer(context, pool, extractor)
+        refresh = _refresh(context, pool, candidates, previous.featurize, score)
+        if refresh.drift:
+            stale = sum(drift > settings.drift for drift in refresh.drift.values())
+            progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
+        fresh = np.flatnonzero(refresh.reused < 0)
+        batches = _batches(pool, candidates, fresh, settings.batch_tokens)
+        store = FeatureStore.open(
+            folder,
+            rows=len(candidates),
+            dim=settings.dim,
+            hidden=model.config.get_text_config().hidden_size,
+            batches=batches,
+            settings=_described(context, extractor.layer, refresh, len(fresh)),
+        )
+        if previous.featurize and len(fresh) < len(candidates):
+            store.rows_from(previous.featurize.folder, refresh.reused)
+        progress.total(len(fresh))
+        _score_pending(store, batches, candidates, score, progress)
+    uids = pool.uids
+    store.finish([uids[i] for i in candidates])
+    left = len(pool) - len(candidates)
+    return Counts(len(pool), len(candidates), {"beyond-max-rows": left} if left else {})
+
+
+def _batches(
+    pool: PoolTable, candidates: Positions, fresh: Positions, batch_tokens: int
+) -> list[Positions]:
+    """Batches of the candidates that are scored now, as places among the candidates."""
+    rows = candidates[fresh]
+    lengths = pool.numbers("n_tokens")[rows]
+    plan = plan_batches(lengths, batch_tokens, group=_has_image(pool)[rows])
+    return [fresh[batch] for batch in plan]
+
+
+def _score_pending(
+    store: FeatureStore,
+    batches: Sequence[Positions],
+    candidates: Positions,
+    score: _Scorer,
+    progress: Progress,
+) -> None:
+    pending = set(store.pending)
+    for number, batch in enumerate(batches):
+        if number in pending:
+            store.write(number, score(candidates[batch]))
+        progress.advance(len(batch))
 
 
 def _candidates(pool: PoolTable, most: int | None, seed: int) -> Positions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,38 +26,6 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
     task = recipe.tasks[step.index - 1]
     source = context.sources[step.label]
 
-    def perform(folder: Path, progress: Progress) -> Counts:
-        old = read_pool(pruned[-1].folder / "pool.parquet") if pruned else PoolTable.empty()
-        retired = {uid for work in pruned for uid in _uids(work.folder / "pruned.parquet")}
-        seen = 0
-
-        def read(rows: int) -> None:
-            nonlocal seen
-            progress.advance(rows - seen)
-            seen = rows
-
-        result = ingest(
-            source,
-            old,
-            retired,
-            context.encoder,
-            step.index,
-            media=context.media(step.label),
-            limit=task.limit,
-            progress=read,
-        )
-        write_pool(folder / "pool.parquet", result.pool)
-        write_dropped(folder / "dropped.parquet", result.dropped)
-        told = {"rows_in_pool_before": len(old), "shortened": result.counts.shortened}
-        (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
-        notes = [f"{number} {reason}" for reason, number in result.counts.dropped.items()]
-        if notes:
-            notes[0] = f"dropped {notes[0]}"
-        if result.counts.shortened:
-            notes.append(f"cut {result.counts.shortened} to the longest length")
-        progress.note(", ".join(notes))
-        return Counts(result.counts.rows_in, result.counts.kept, result.counts.dropped)
-
     return Work(
         step=step.name,
         stage="ingest",
@@ -73,8 +43,44 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
             **({"prune": pruned[-1].fingerprint} if pruned else {}),
         },
         folder=context.run / "steps" / step.name / "ingest",
-        perform=perform,
+        perform=partial(_ingest, context, step, pruned),
     )
+
+
+def _ingest(
+    context: Context, step: Step, pruned: Sequence[Work], folder: Path, progress: Progress
+) -> Counts:
+    old = read_pool(pruned[-1].folder / "pool.parquet") if pruned else PoolTable.empty()
+    seen = 0
+
+    def read(rows: int) -> None:
+        nonlocal seen
+        progress.advance(rows - seen)
+        seen = rows
+
+    result = ingest(
+        context.sources[step.label],
+        old,
+        retired={uid for work in pruned for uid in _uids(work.folder / "pruned.parquet")},
+        encoder=context.encoder,
+        arrived=step.index,
+        media=context.media(step.label),
+        limit=context.recipe.tasks[step.index - 1].limit,
+        progress=read,
+    )
+    write_pool(folder / "pool.parquet", result.pool)
+    write_dropped(folder / "dropped.parquet", result.dropped)
+    counts = result.counts
+    told = {"rows_in_pool_before": len(old), "shortened": counts.shortened}
+    (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
+    progress.note(_note(counts.dropped, counts.shortened))
+    return Counts(counts.rows_in, counts.kept, counts.dropped)
+
+
+def _note(dropped: Mapping[str, int], shortened: int) -> str:
+    parts = [f"{number} {reason}" for reason, number in dropped.items()]
+    told = [f"dropped {', '.join(parts)}"] if parts else []
+    return "; ".join(told + ([f"{shortened} cut to the longest length"] if shortened else []))
 
 
 def _uids(file: Path) -> list[str]:

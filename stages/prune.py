@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +31,6 @@ def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | Non
     """Permanent pruning to the pool budget by redundancy; without a budget everything is kept."""
     recipe = context.recipe
     budget = recipe.pool_budget
-
-    def perform(folder: Path, progress: Progress) -> Counts:
-        pool = read_pool(ingest.folder / "pool.parquet")
-        progress.total(len(pool))
-        pruned = PRUNED_SCHEMA.empty_table()
-        if budget is not None and featurize is not None and len(pool) > budget:
-            pruned = _prune(pool, featurize, budget, derived_seed(recipe.seed, step.index, "prune"))
-        gone = set(pruned["uid"].to_pylist())
-        kept = pool.take([i for i, uid in enumerate(pool.uids) if uid not in gone])
-        write_pool(folder / "pool.parquet", kept)
-        pq.write_table(pruned.combine_chunks(), folder / "pruned.parquet")
-        progress.advance(len(pool))
-        beyond = pruned["cluster"].null_count
-        reasons = {"redundant": len(gone) - beyond, "never-scored": beyond}
-        return Counts(len(pool), len(kept), {name: n for name, n in reasons.items() if n})
-
     inputs = {"ingest": ingest.fingerprint}
     if budget is not None and featurize:
         inputs["featurize"] = featurize.fingerprint
@@ -56,8 +41,32 @@ def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | Non
         settings={"pool_budget": budget, "seed": recipe.seed if budget is not None else None},
         inputs=inputs,
         folder=context.run / "steps" / step.name / "prune",
-        perform=perform,
+        perform=partial(_perform, context, step, ingest, featurize),
     )
+
+
+def _perform(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    featurize: Work | None,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    budget, seed = context.recipe.pool_budget, context.recipe.seed
+    pool = read_pool(ingest.folder / "pool.parquet")
+    progress.total(len(pool))
+    pruned = PRUNED_SCHEMA.empty_table()
+    if budget is not None and featurize is not None and len(pool) > budget:
+        pruned = _prune(pool, featurize, budget, derived_seed(seed, step.index, "prune"))
+    gone = set(pruned["uid"].to_pylist())
+    kept = pool.take([i for i, uid in enumerate(pool.uids) if uid not in gone])
+    write_pool(folder / "pool.parquet", kept)
+    pq.write_table(pruned.combine_chunks(), folder / "pruned.parquet")
+    progress.advance(len(pool))
+    beyond = pruned["cluster"].null_count
+    reasons = {"redundant": len(gone) - beyond, "never-scored": beyond}
+    return Counts(len(pool), len(kept), {name: n for name, n in reasons.items() if n})
 
 
 def _prune(pool: PoolTable, featurize: Work, budget: int, seed: int) -> pa.Table:

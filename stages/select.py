@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 from adaptinf.data.pool import PoolTable, read_pool
 from adaptinf.errors import UserError
 from selection import SCORES, Pool, select
+from selection.pool import Positions
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work, derived_seed
 
@@ -24,31 +28,6 @@ FEATURELESS = frozenset({"random", "sequential", "multitask"})
 def select_work(context: Context, step: Step, ingest: Work, featurize: Work | None) -> Work:
     """Selection out of the step's pool; needs features unless the method is featureless."""
     recipe = context.recipe
-
-    def perform(folder: Path, progress: Progress) -> Counts:
-        pool = read_pool(ingest.folder / "pool.parquet")
-        progress.total(len(pool))
-        columns = _columns(pool, featurize, recipe.select.features)
-        try:
-            chosen = select(
-                columns.pool,
-                recipe.select.budget,
-                recipe.select.method,
-                seed=derived_seed(recipe.seed, step.index, "select"),
-                clusters=recipe.select.clusters,
-            )
-        except ValueError as error:
-            raise UserError(str(error), where="select") from error
-        rows = pool.take(columns.positions[chosen.indices])
-        summary = chosen.summary | {"not_scored": len(pool) - len(columns.positions)}
-        for note in summary["notes"]:
-            progress.note(note)
-        pq.write_table(_selection(rows, chosen.table), folder / "selection.parquet")
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-        progress.advance(len(pool))
-        left = len(pool) - len(rows)
-        return Counts(len(pool), len(rows), {"not-selected": left} if left else {})
-
     inputs = {"ingest": ingest.fingerprint}
     if featurize:
         inputs["featurize"] = featurize.fingerprint
@@ -59,46 +38,78 @@ def select_work(context: Context, step: Step, ingest: Work, featurize: Work | No
         settings={**recipe.select.model_dump(mode="json"), "seed": recipe.seed},
         inputs=inputs,
         folder=context.run / "steps" / step.name / "select",
-        perform=perform,
+        perform=partial(_select, context, step, ingest, featurize),
     )
 
 
-class _columns:
-    """The pool's rows that can be selected, as the selection library takes them."""
-
-    def __init__(self, pool: PoolTable, featurize: Work | None, kind: str) -> None:
-        self.positions = np.arange(len(pool))
-        features, embeddings, scores = None, None, {}
-        if featurize:
-            from adaptinf.features.store import load_embeddings, load_gradients, load_scores
-
-            table = load_scores(featurize.folder)
-            self.positions = _positions(pool, table["uid"].to_pylist())
-            scores = {name: table[name].to_numpy() for name in SCORES}
-            embeddings = load_embeddings(featurize.folder)
-            features = load_gradients(featurize.folder) if kind != "embeddings" else embeddings
-            if kind == "both":
-                features = np.concatenate([_unit(features), _unit(embeddings)], axis=1)
-        rows = pool if len(self.positions) == len(pool) else pool.take(self.positions)
-        self.pool = Pool(
-            rows.uids,
-            features,
-            scores=scores,
-            embeddings=embeddings,
-            groups=rows.strings("dataset"),
-            arrival=rows.numbers("arrived"),
+def _select(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    featurize: Work | None,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    recipe = context.recipe
+    pool = read_pool(ingest.folder / "pool.parquet")
+    progress.total(len(pool))
+    candidates = _candidates(pool, featurize, recipe.select.features)
+    try:
+        chosen = select(
+            candidates.pool,
+            recipe.select.budget,
+            recipe.select.method,
+            seed=derived_seed(recipe.seed, step.index, "select"),
+            clusters=recipe.select.clusters,
         )
+    except ValueError as error:
+        raise UserError(str(error), where="select") from error
+    rows = pool.take(candidates.positions[chosen.indices])
+    summary = chosen.summary | {"not_scored": len(pool) - len(candidates.positions)}
+    for note in summary["notes"]:
+        progress.note(note)
+    pq.write_table(_selection(rows, chosen.table), folder / "selection.parquet")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    progress.advance(len(pool))
+    left = len(pool) - len(rows)
+    return Counts(len(pool), len(rows), {"not-selected": left} if left else {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The rows that can be selected, as the selection library takes them, and where they are."""
+
+    pool: Pool
+    positions: Positions
+
+
+def _candidates(pool: PoolTable, featurize: Work | None, kind: str) -> _Candidates:
+    if featurize is None:
+        return _Candidates(_pool_of(pool), np.arange(len(pool)))
+    from adaptinf.features.store import load_embeddings, load_gradients, load_scores
+
+    table = load_scores(featurize.folder)
+    place = {uid: position for position, uid in enumerate(pool.uids)}
+    positions = np.array([place[uid] for uid in table["uid"].to_pylist()], dtype=np.int64)
+    embeddings = load_embeddings(featurize.folder)
+    features = load_gradients(featurize.folder) if kind != "embeddings" else embeddings
+    if kind == "both":
+        features = np.concatenate([_unit(features), _unit(embeddings)], axis=1)
+    rows = pool if len(positions) == len(pool) else pool.take(positions)
+    scores = {name: table[name].to_numpy() for name in SCORES}
+    described = _pool_of(rows, features=features, embeddings=embeddings, scores=scores)
+    return _Candidates(described, positions)
+
+
+def _pool_of(rows: PoolTable, **columns: Any) -> Pool:
+    groups, arrival = rows.strings("dataset"), rows.numbers("arrived")
+    return Pool(rows.uids, groups=groups, arrival=arrival, **columns)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     wide = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float16)
-
-
-def _positions(pool: PoolTable, uids: list[str]) -> np.ndarray:
-    place = {uid: position for position, uid in enumerate(pool.uids)}
-    return np.array([place[uid] for uid in uids], dtype=np.int64)
 
 
 def _selection(rows: PoolTable, table: pa.Table) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,42 +22,6 @@ def train_work(
 ) -> Work:
     """Training that goes on from the previous step's adapter, or starts with a fresh one."""
     recipe = context.recipe
-
-    def perform(folder: Path, progress: Progress) -> Counts:
-        from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
-
-        pool = read_pool(ingest.folder / "pool.parquet")
-        place = {uid: position for position, uid in enumerate(pool.uids)}
-        uids = pq.read_table(select.folder / "selection.parquet")["uid"].to_pylist()
-        samples = [pool.sample(place[uid]) for uid in uids]
-        progress.total(math.ceil(len(samples) * recipe.train.epochs))
-        settings = TrainSettings(
-            **recipe.train.model_dump(),
-            workers=recipe.data.workers,
-            report_to=recipe.tracking.report_to,
-        )
-        adapter = previous.folder / "adapter" if previous else None
-        with context.adapted_model(adapter, trainable=True) as model:
-            train_adapter(
-                model,
-                Collator(context.encoder, context.image_root),
-                samples,
-                settings,
-                folder,
-                base=recipe.model.name,
-                seed=derived_seed(recipe.seed, step.index, "train"),
-                advance=progress.advance,
-            )
-        lineage = {
-            "base": recipe.model.name,
-            "continues": previous.step if previous else None,
-            "step": step.name,
-            "rows": len(samples),
-        }
-        (folder / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
-        shutil.rmtree(folder / "checkpoints")
-        return Counts(len(samples), len(samples))
-
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint}
     if previous:
         inputs["adapter"] = previous.fingerprint
@@ -74,5 +39,51 @@ def train_work(
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "train",
-        perform=perform,
+        perform=partial(_train, context, step, ingest, select, previous),
     )
+
+
+def _train(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    select: Work,
+    previous: Work | None,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
+
+    recipe = context.recipe
+    pool = read_pool(ingest.folder / "pool.parquet")
+    place = {uid: position for position, uid in enumerate(pool.uids)}
+    uids = pq.read_table(select.folder / "selection.parquet")["uid"].to_pylist()
+    samples = [pool.sample(place[uid]) for uid in uids]
+    progress.total(math.ceil(len(samples) * recipe.train.epochs))
+    settings = TrainSettings(
+        **recipe.train.model_dump(),
+        workers=recipe.data.workers,
+        report_to=recipe.tracking.report_to,
+    )
+    with context.adapted_model(
+        previous.folder / "adapter" if previous else None, trainable=True
+    ) as model:
+        train_adapter(
+            model,
+            Collator(context.encoder, context.image_root),
+            samples,
+            settings,
+            folder,
+            base=recipe.model.name,
+            seed=derived_seed(recipe.seed, step.index, "train"),
+            advance=progress.advance,
+        )
+    lineage = {
+        "base": recipe.model.name,
+        "continues": previous.step if previous else None,
+        "step": step.name,
+        "rows": len(samples),
+    }
+    (folder / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
+    shutil.rmtree(folder / "checkpoints")
+    return Counts(len(samples), len(samples))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,14 @@ def test_forgetting_report_of_a_finished_run(undisturbed: Path, tmp_path: Path) 
     assert out.read_text().startswith("<!doctype html>") or "<html" in out.read_text()[:200]
     refused = call("forgetting-report", str(tmp_path))
     assert refused.returncode == 2 and "no matrix.json here" in refused.stderr
+
+
+def test_finished_run_says_so_and_where_the_report_is(
+    recipe_dict: dict, runner_of: Callable, undisturbed: Path
+) -> None:
+    recipe = runner_of(recipe_dict).recipe
+    done = call("run-lifelong", str(recipe), f"output_dir={undisturbed}")
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do: every stage of this recipe is done" in done.stderr
+    assert done.stdout.splitlines()[-1] == f"report: {undisturbed.resolve() / 'report.html'}"
+    assert max(len(line) for line in done.stdout.splitlines()[:-1]) <= 100
