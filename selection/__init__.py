@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from selection.names import METHODS, SCORES
 
 if TYPE_CHECKING:
+    from selection.centroids import Assignment, assign
     from selection.choice import Choice, ClusterReport, Request
     from selection.pool import Pool
     from selection.pruning import Pruning, prune
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "SCORES",
+    "Assignment",
     "Choice",
     "ClusterReport",
     "Pool",
     "Pruning",
     "Request",
     "Selection",
+    "assign",
     "prune",
     "register",
     "select",
@@ -35,6 +38,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """The public name, from the module that defines it."""
     homes = {
+        "Assignment": "centroids",
+        "assign": "centroids",
         "Pool": "pool",
         "Pruning": "pruning",
         "prune": "pruning",

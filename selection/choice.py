@@ -8,16 +8,26 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.pool import Pool, Scores
+from selection.centroids import Centroids
+from selection.pool import Matrix, Pool, Scores
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How many rows are wanted, from which seed, in how many clusters (a number, or "auto")."""
+    """How many rows are wanted, from which seed, and how methods with clusters choose them.
+
+    ``clusters``: their number, or "auto". ``scorer``: a rule of :mod:`selection.scorer` or the name
+    of a score. ``budgets``: a rule of :mod:`selection.allotment`. ``sampling``: a rule of
+    :mod:`selection.sampling`. ``centroids`` [k, d]: those of an earlier step, instead of new ones.
+    """
 
     budget: int
     seed: int = 0
     clusters: int | str = "auto"
+    scorer: str = "max-entropy"
+    budgets: str = "uniform"
+    sampling: str = "coverage"
+    centroids: Matrix | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class Choice:
 
     The other columns are as long as ``indices``, or None where the method has nothing to tell;
     a ``stratum`` of -1 means none. ``excluded`` counts rows by reason, ``notes`` are sentences for
-    the reader of the summary.
+    the reader of the summary, ``centroids`` [k, d] the unit vectors of the clusters.
     """
 
     indices: NDArray[np.int64]
@@ -48,6 +58,7 @@ class Choice:
     clusters: Sequence[ClusterReport] = ()
     excluded: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    centroids: Centroids | None = None
 
 
 Method = Callable[[Pool, Request], Choice]

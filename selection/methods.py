@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.budget import water_fill
+from selection.allotment import cluster_budgets
 from selection.choice import Choice, ClusterReport, Method, Request
-from selection.coverage import sample_coverage
+from selection.coincide import coincide
+from selection.density import density_based_pruning
+from selection.graph import d2_pruning
 from selection.kmeans import cluster_rows
 from selection.pool import Pool, Positions, Scores
+from selection.sampling import SAMPLING
 from selection.scorer import choose_scorer
 from selection.seeds import generator
+from selection.semdedup import semdedup
+from selection.single import SINGLE_SCORES
 
 
 def random_rows(pool: Pool, request: Request) -> Choice:
@@ -42,21 +47,26 @@ def adapt_inf(pool: Pool, request: Request) -> Choice:
     """Adapt-inf (arXiv 2410.10636): k-means, best scorer, coverage sampling in every cluster.
 
     Rows are clustered by feature, clusters share the budget by water filling, each cluster takes
-    the scorer of largest histogram entropy, and rows are drawn from all strata of that score.
+    the scorer of largest histogram entropy, and rows are drawn from all strata of that score; the
+    request may name other rules for each of these parts.
     Without scores, and among rows without a usable feature, rows are drawn uniformly. Exactly
     min(budget, n) rows. ``excluded`` counts rows that could not be clustered by their feature, and
     per score those left out of its histograms; all of them can still be drawn.
     """
     if pool.features is None:
         raise ValueError("adapt-inf needs features (Pool.features)")
-    clustering = cluster_rows(pool.features, request.budget, request.clusters, request.seed)
-    shares = water_fill([len(rows) for rows in clustering.members], request.budget)
+    clustering = cluster_rows(
+        pool.features, request.budget, request.clusters, request.seed, request.centroids
+    )
+    shares = cluster_budgets(pool, clustering.members, request)
     samples = []
     for cluster, rows in enumerate(clustering.members):
         scores = {} if cluster == clustering.unusable else pool.scores
         rng = generator(request.seed, "cluster", cluster)
-        samples.append(_sample_cluster(cluster, rows, scores, int(shares[cluster]), rng))
-    return _joined(samples, {**clustering.excluded, **_unscored(pool)})
+        part = replace(request, budget=int(shares[cluster]))
+        samples.append(_sample_cluster(cluster, rows, scores, part, rng))
+    choice = _joined(samples, {**clustering.excluded, **_unscored(pool)})
+    return replace(choice, centroids=clustering.centroids)
 
 
 def adapt_inf_lite(pool: Pool, request: Request) -> Choice:
@@ -74,6 +84,11 @@ BUILT_IN: Mapping[str, Method] = {
     "random": random_rows,
     "sequential": sequential_rows,
     "multitask": all_rows,
+    **SINGLE_SCORES,
+    "semdedup": semdedup,
+    "dbp": density_based_pruning,
+    "d2": d2_pruning,
+    "coincide": coincide,
 }
 
 
@@ -89,18 +104,19 @@ def _sample_cluster(
     cluster: int,
     rows: Positions,
     scores: Mapping[str, Scores],
-    budget: int,
+    request: Request,
     rng: np.random.Generator,
 ) -> _ClusterSample:
     here = {name: column[rows] for name, column in scores.items()}
-    chosen = choose_scorer(here)
-    column = here[chosen.name] if chosen.name else np.full(len(rows), np.nan)
-    sample = sample_coverage(column, budget, rng)
+    chosen = choose_scorer(here, request.scorer)
+    column = np.full(len(rows), np.nan) if chosen.column is None else chosen.column
+    rule = "random" if chosen.column is None else request.sampling
+    sample = SAMPLING[rule](column, request.budget, rng)
     return _ClusterSample(
-        report=ClusterReport(cluster, len(rows), budget, chosen.name, chosen.entropies),
+        report=ClusterReport(cluster, len(rows), request.budget, chosen.name, chosen.entropies),
         rows=rows[sample.places],
         scores=column[sample.places],
-        strata=sample.strata if chosen.name else np.full_like(sample.strata, -1),
+        strata=sample.strata,
     )
 
 

@@ -8,6 +8,15 @@ METHODS: tuple[str, ...] = (
     "random",
     "sequential",
     "multitask",
+    "perplexity",
+    "el2n",
+    "entropy",
+    "grand",
+    "image-grounding",
+    "semdedup",
+    "dbp",
+    "d2",
+    "coincide",
 )
 """Built-in selection methods."""
 

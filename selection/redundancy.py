@@ -44,13 +44,41 @@ def redundancy(vectors: Matrix, rows: Positions, block_rows: int = BLOCK_ROWS) -
         later = unit_rows(vectors, rows[start : start + block_rows], np.float64)
         for other in starts[: start // block_rows + 1]:
             earlier = unit_rows(vectors, rows[other : other + block_rows], np.float64)
-            # In float32 the number of BLAS threads shows in the 7th decimal (measured); in float64,
-            # rounded, it does not, and exact copies tie at 1.
-            cosines = np.round(later @ earlier.T, 9)
+            cosines = _cosines(later, earlier)
             if other == start:
                 cosines[np.triu_indices(len(later))] = -np.inf
             _raise_to(found, start, cosines, other)
     return found
+
+
+def greedy_duplicates(
+    vectors: Matrix, rows: Positions, threshold: float, block_rows: int = BLOCK_ROWS
+) -> NDArray[np.bool_]:
+    """Which of the given rows of ``vectors`` [n, d] have cos > threshold to an earlier kept one.
+
+    A row is kept if it is not removed; other than in :func:`redundancy`, removed rows do not count.
+    O(n n_kept d) time, memory of two blocks and their cosines.
+    """
+    removed = np.zeros(len(rows), dtype=np.bool_)
+    for start in range(0, len(rows), block_rows):
+        later = unit_rows(vectors, rows[start : start + block_rows], np.float64)
+        gone = removed[start : start + block_rows]
+        kept = rows[:start][~removed[:start]]
+        for other in range(0, len(kept), block_rows):
+            earlier = unit_rows(vectors, kept[other : other + block_rows], np.float64)
+            gone |= (_cosines(later, earlier) > threshold).any(axis=1)
+        close = _cosines(later, later) > threshold
+        for place in range(len(later)):
+            if not gone[place]:
+                gone[place + 1 :] |= close[place, place + 1 :]
+    return removed
+
+
+def _cosines(later: NDArray[np.float64], earlier: NDArray[np.float64]) -> NDArray[np.float64]:
+    # In float32 the number of BLAS threads shows in the 7th decimal (measured); in float64,
+    # rounded, it does not, and exact copies tie at 1.
+    rounded: NDArray[np.float64] = np.round(later @ earlier.T, 9)
+    return rounded
 
 
 def _raise_to(found: Redundancy, start: int, cosines: NDArray[np.float64], other: int) -> None:

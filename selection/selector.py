@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike
 
+from selection.allotment import BUDGETS
 from selection.budget import whole_number
-from selection.choice import Choice, Request
-from selection.pool import Pool, Positions
+from selection.centroids import Centroids
+from selection.choice import Choice, Method, Request
+from selection.pool import Matrix, Pool, Positions
 from selection.registry import lookup
+from selection.replay import age_groups, age_limits, choose_within, group_limits
+from selection.sampling import SAMPLING
+from selection.scorer import RULES
+from selection.words import check_word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,12 +32,15 @@ class Selection:
     id string, cluster int32, scorer string, score float64, stratum int32, the last four null where
     the method has nothing to tell. ``summary``: JSON-able; method, budget, n, selected, clusters
     (cluster, size, budget, scorer, entropies in bits), excluded (rows by reason), notes, and share
-    (chosen rows by group) when the pool has groups.
+    (chosen rows by group) when the pool has groups. ``centroids`` float32 [k, d]: the unit vectors
+    of the clusters, row c being cluster c, for :func:`selection.assign` and for the next step; None
+    for methods without.
     """
 
     indices: Positions
     table: pa.Table
     summary: dict[str, Any]
+    centroids: Centroids | None = None
 
 
 def select(
@@ -39,18 +49,65 @@ def select(
     method: str = "adapt-inf",
     seed: int = 0,
     clusters: int | str = "auto",
+    *,
+    scorer: str = "max-entropy",
+    budgets: str = "uniform",
+    sampling: str = "coverage",
+    centroids: Matrix | None = None,
+    floors: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, float] | None = None,
+    old: Sequence[float] | None = None,
 ) -> Selection:
     """The rows of the pool to train on: min(budget, n) of them, unless the method says otherwise.
 
     The same pool, settings and seed give the same bytes, whatever the number of threads.
-    ``clusters`` is the k of methods that cluster; "auto" is round(sqrt(budget)).
+    ``clusters`` is the k of methods that cluster; "auto" is round(sqrt(budget)). adapt-inf also
+    takes ``scorer`` ("max-entropy", "mean-rank" or the name of a score), ``budgets`` ("uniform",
+    "size" or "score-weighted"), ``sampling`` ("coverage", "random", "top", "bottom" or "middle")
+    and ``centroids`` of an earlier selection to use instead of new ones.
 
-    Raises ValueError for an unknown method (with the nearest name), a negative budget, or a column
-    that the method needs and the pool lacks.
+    ``floors`` and ``ceilings`` bound the share that a group of Pool.groups has of the chosen rows,
+    ``old`` (least, largest) that of all rows before the newest arrival, as
+    :func:`selection.replay.choose_within` says; one or the other.
+
+    Raises ValueError for an unknown method or option (with the nearest name), a negative budget,
+    shares that cannot be kept, or a column that the method needs and the pool lacks.
     """
     run = lookup(method)
-    request = Request(whole_number("budget", budget), whole_number("seed", seed), clusters)
-    choice = run(pool, request)
+    check_word("scorer", scorer, (*RULES, *pool.scores))
+    check_word("budgets", budgets, BUDGETS)
+    check_word("sampling", sampling, tuple(SAMPLING))
+    seed = whole_number("seed", seed)
+    request = Request(
+        whole_number("budget", budget), seed, clusters, scorer, budgets, sampling, centroids
+    )
+    choice = _choice(run, pool, request, floors or {}, ceilings or {}, old)
+    if centroids is not None and choice.centroids is None:
+        raise ValueError(f"method {method!r} takes no centroids")
+    return _selection(pool, choice, method, request.budget)
+
+
+def _choice(
+    method: Method,
+    pool: Pool,
+    request: Request,
+    floors: Mapping[str, float],
+    ceilings: Mapping[str, float],
+    old: Sequence[float] | None,
+) -> Choice:
+    """The choice of the method, within the shares that are asked for."""
+    if old is not None:
+        if floors or ceilings:
+            raise ValueError("old cannot be combined with floors or ceilings of groups")
+        return choose_within(method, pool, request, age_groups(pool), age_limits(old))
+    if floors or ceilings:
+        limits = group_limits(pool, floors, ceilings)
+        return choose_within(method, pool, request, pool.groups or (), limits)
+    return method(pool, request)
+
+
+def _selection(pool: Pool, choice: Choice, method: str, budget: int) -> Selection:
+    """The choice in pool order; ValueError when its rows are not distinct rows of the pool."""
     indices = np.asarray(choice.indices, dtype=np.int64)
     order = np.argsort(indices, kind="stable")
     indices = indices[order]
@@ -59,7 +116,8 @@ def select(
     if len(indices) and not 0 <= indices[0] <= indices[-1] < len(pool):
         raise ValueError(f"method {method!r} chose a row outside the pool of {len(pool)}")
     table = _table(pool, choice, indices, order)
-    return Selection(indices, table, _summary(pool, choice, indices, method, request.budget))
+    summary = _summary(pool, choice, indices, method, budget)
+    return Selection(indices, table, summary, choice.centroids)
 
 
 def _table(pool: Pool, choice: Choice, indices: Positions, order: Positions) -> pa.Table:

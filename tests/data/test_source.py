@@ -142,7 +142,7 @@ def test_unknown_name_is_suggested(find):
 
 
 def test_missing_things_are_named(tmp_path, find):
-    with pytest.raises(UserError, match="point data.root, or ADAPTINF_DATA_ROOT"):
+    with pytest.raises(UserError, match=r"point data\.root, or ADAPTINF_DATA_ROOT"):
         find("llava")
     with pytest.raises(UserError, match=r"no such dataset file.*rows.json"):
         find("rows.json")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selection.names import SCORES
-from selection.scorer import choose_scorer, histogram_entropy, scorer_order
+from selection.scorer import choose_scorer, histogram_entropy, mean_rank, scorer_order
 
 
 def entropy_by_hand(scores: list[float]) -> float:
@@ -100,3 +100,56 @@ def test_ties_go_by_the_order_of_the_names() -> None:
     assert choose_scorer({"b": column, "a": column}).name == "a"
     assert choose_scorer({"a": column, "grand": column, "el2n": -column}).name == "el2n"
     assert scorer_order(["b", "a", *reversed(SCORES)]) == [*SCORES, "a", "b"]
+
+
+def ranks_by_hand(columns: list[list[float]]) -> list[float]:
+    rows = range(len(columns[0]))
+    whole = [i for i in rows if all(math.isfinite(column[i]) for column in columns)]
+    means = [math.nan] * len(columns[0])
+    for i in whole:
+        below = [sum(column[j] < column[i] for j in whole) for column in columns]
+        ties = [sum(column[j] == column[i] for j in whole) for column in columns]
+        ranks = [b + (t + 1) / 2 for b, t in zip(below, ties, strict=True)]
+        means[i] = sum(ranks) / len(ranks)
+    return means
+
+
+@settings(max_examples=150)
+@given(
+    rows=st.lists(
+        st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, -5.0, math.nan, math.inf])] * 3), min_size=1
+    )
+)
+def test_mean_ranks_equal_the_plain_count(rows: list[tuple[float, float, float]]) -> None:
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    expected = ranks_by_hand([column.tolist() for column in columns])
+    np.testing.assert_allclose(mean_rank(columns), expected)
+
+
+def test_mean_ranks_do_not_know_the_unit() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.gamma(2.0, size=60), rng.integers(0, 9, 60).astype(float)
+    np.testing.assert_array_equal(mean_rank([np.log(one), two**3]), mean_rank([one, two]))
+    assert mean_rank([]) is None
+
+
+def test_the_rule_names_the_scorer() -> None:
+    columns = {
+        "perplexity": np.array([1.0, 9.0, 5.0, np.nan]),
+        "el2n": np.array([1.0, 1.0, 2.0, 0.0]),
+        "grand": np.full(4, np.nan),
+    }
+    ranked = choose_scorer(columns, "mean-rank")
+    assert ranked.name == "mean-rank"
+    assert ranked.column is not None
+    np.testing.assert_array_equal(ranked.column, [1.25, 2.25, 2.5, np.nan])
+    fixed = choose_scorer(columns, "el2n")
+    assert (fixed.name, fixed.column is columns["el2n"]) == ("el2n", True)
+    assert choose_scorer(columns).name == "perplexity"
+    assert ranked.entropies == fixed.entropies == choose_scorer(columns).entropies
+    for rule in ("grand", "elsewhere"):
+        missing = choose_scorer(columns, rule)
+        assert (missing.name, missing.column) == (None, None)
+    nowhere_whole = {"el2n": np.array([1.0, np.nan]), "grand": np.array([np.nan, 1.0])}
+    assert choose_scorer(nowhere_whole, "mean-rank").name is None
+    assert choose_scorer({}, "mean-rank").name is None
