@@ -50,7 +50,7 @@ def _learned_at(context: Context, taught_by: Sequence[str]) -> int | None:
 
 
 class Bill:
-    """``cost.json``: seconds and rows of every stage, summed over the tries that it took."""
+    """``cost.json``: seconds and rows of every stage, of the tries that were not killed."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
