@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adaptinf.adapters.attachment import attach
 from adaptinf.console import quiet_libraries, table
+from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.ingest import ingest
 from adaptinf.data.pool import PoolTable
@@ -24,7 +25,7 @@ from adaptinf.evaluation.benchmarks import Benchmark, find_benchmarks
 from adaptinf.evaluation.generation import Generator
 from adaptinf.evaluation.scorers import scorer
 from adaptinf.models.loading import ModelSource, load_model, load_processor
-from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
+from adaptinf.training.trainer import TrainSettings, train_adapter
 
 ROWS = 400
 BAR = 80.0

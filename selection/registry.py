@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from selection.choice import Method
 from selection.methods import BUILT_IN
+from selection.words import check_word
 
 _methods: dict[str, Method] = dict(BUILT_IN)
 
@@ -25,8 +25,5 @@ def register(name: str) -> Callable[[Method], Method]:
 
 def lookup(name: str) -> Method:
     """The method known as ``name``; ValueError with the nearest name when there is none."""
-    if name not in _methods:
-        near = difflib.get_close_matches(name, _methods, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(_methods))}"
-        raise ValueError(f"unknown selection method {name!r}; {hint}")
+    check_word("selection method", name, sorted(_methods))
     return _methods[name]

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.source import Source, find_source, source_files
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
@@ -104,6 +105,11 @@ class Context:
         text = load_config(self.model_source).get_text_config()
         longest = min(text.max_position_embeddings, processor.tokenizer.model_max_length)
         return Encoder(processor, min(longest, self.recipe.data.max_length or longest))
+
+    @cached_property
+    def collator(self) -> Collator:
+        """Pool rows to batches of the model."""
+        return Collator(self.encoder, self.image_root)
 
     @cached_property
     def _base(self) -> Any:

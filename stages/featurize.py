@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from adaptinf.data.images import load_image
 from adaptinf.data.pool import PoolTable, read_pool
 from adaptinf.features.batches import plan_batches
 from adaptinf.features.store import FeatureStore, load_scores
@@ -53,9 +52,7 @@ class _Scorer:
 
     def __call__(self, positions: Sequence[int] | Positions) -> BatchFeatures:
         samples = [self._pool.sample(int(i)) for i in positions]
-        root = self._context.image_root
-        images = [[load_image(root(s.dataset) / name) for name in s.images] for s in samples]
-        return self._extractor(self._context.encoder.encode(samples, images))
+        return self._extractor(self._context.collator(samples))
 
 
 def featurize_work(context: Context, step: Step, ingest: Work, previous: Previous) -> Work:

@@ -12,7 +12,6 @@ from pathlib import Path
 from adaptinf.console import count_text, table
 from adaptinf.console.text import printable
 from adaptinf.data.encoder import IGNORED
-from adaptinf.data.images import load_image
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
 from config import Recipe, resolved_yaml
@@ -73,9 +72,7 @@ def masked_text(context: Context, sample: Sample) -> str:
 
     Decoded from the encoder's own tokens and labels, images included.
     """
-    root = context.image_root(sample.dataset)
-    images = [load_image(root / name) for name in sample.images]
-    batch = context.encoder.encode([sample], [images])
+    batch = context.collator([sample])
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     processor = context.encoder.processor
     mark = context.encoder.chat.placeholder

@@ -52,7 +52,7 @@ def _train(
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
+    from adaptinf.training.trainer import TrainSettings, train_adapter
 
     recipe = context.recipe
     pool = read_pool(ingest.folder / "pool.parquet")
@@ -70,7 +70,7 @@ def _train(
     ) as model:
         train_adapter(
             model,
-            Collator(context.encoder, context.image_root),
+            context.collator,
             samples,
             settings,
             folder,

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from adaptinf.errors import UserError
 from adaptinf.features.shards import SHARD_ROWS, Shards
+from selection.names import SCORES
 
 if TYPE_CHECKING:
     from adaptinf.features.extractor import BatchFeatures
 
 VERSION = 1
-SCORES = ("perplexity", "el2n", "entropy", "grand", "image_grounding")
 _COLUMNS = (*SCORES, "gradient_norm", "n_answer")
 _TYPES = (*(pa.float64() for _ in SCORES), pa.float32(), pa.int32())
 _COPIED_ROWS = 8192

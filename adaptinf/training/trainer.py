@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
-from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from adaptinf.data.encoder import Encoder
-from adaptinf.data.images import load_image
+from adaptinf.data.collator import Collator
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
@@ -63,30 +61,6 @@ model = PeftModel.from_pretrained(base_model, "this/folder")
 """
 
 
-class _Rows(Dataset[Sample]):
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-
-@dataclass(frozen=True, slots=True)
-class Collator:
-    """Samples to a padded batch with labels on answer tokens; images are read here, in workers."""
-
-    encoder: Encoder
-    image_root: Callable[[str], Path]
-
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
-        """One batch as the model takes it."""
-        images = [[load_image(self.image_root(s.dataset) / p) for p in s.images] for s in samples]
-        return dict(self.encoder.encode(samples, images))
-
-
 class _Progress(TrainerCallback):
     def __init__(self, advance: Callable[[int], None], rows_per_step: int) -> None:
         self._advance = advance
@@ -126,7 +100,7 @@ def train_adapter(
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows)),
         data_collator=collator,
-        train_dataset=_Rows(samples),
+        train_dataset=samples,
         callbacks=[SealCheckpoints(), _Progress(advance, rows)],
     )
     trainer.remove_callback(PrinterCallback)

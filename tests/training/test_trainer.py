@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from adaptinf.adapters.attachment import attach
+from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.training.checkpoints import last_sealed
-from adaptinf.training.trainer import Collator, TrainSettings, train_adapter
+from adaptinf.training.trainer import TrainSettings, train_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
 
