@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from selection.budget import cluster_count
 from selection.centroids import Centroids, checked_centroids, nearest_centroids
+from selection.lloyd import TRAIN_ROWS_PER_CLUSTER, train_centroids
 from selection.pool import Matrix, Positions
 from selection.seeds import generator
 from selection.unit import blocks, row_peaks, unit_rows
-
-ITERATIONS = 25
-TRAIN_ROWS_PER_CLUSTER = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,23 +82,6 @@ def _learn(features: Matrix, usable: Positions, count: int, seed: int) -> Centro
     if len(usable) > TRAIN_ROWS_PER_CLUSTER * count:
         sample = np.sort(rng.permutation(usable)[: TRAIN_ROWS_PER_CLUSTER * count])
     return train_centroids(unit_rows(features, sample), count, faiss_seed)
-
-
-def train_centroids(units: Centroids, count: int, seed: int) -> Centroids:
-    """Spherical k-means on unit rows [n, d] by FAISS: unit centroids [count, d]."""
-    kmeans = faiss.Kmeans(
-        units.shape[1],
-        count,
-        niter=ITERATIONS,
-        spherical=True,
-        # Uniform starts mixed skills of 900, 80 and 20 rows in 21 of 50 runs, this in 6 (measured).
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=TRAIN_ROWS_PER_CLUSTER,
-    )
-    kmeans.train(units)
-    return np.ascontiguousarray(kmeans.centroids)
 
 
 def _mean_direction(features: Matrix, usable: Positions) -> Centroids:

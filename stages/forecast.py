@@ -23,7 +23,8 @@ from adaptinf.features.extractor import FeatureExtractor
 from adaptinf.models.loading import ModelSource, load_config
 from adaptinf.models.parts import layer_index
 from config import Recipe
-from selection.kmeans import ITERATIONS, TRAIN_ROWS_PER_CLUSTER, cluster_rows
+from selection.kmeans import cluster_rows
+from selection.lloyd import ITERATIONS, TRAIN_ROWS_PER_CLUSTER
 from stages.context import Context
 
 _REPEATS = 3
