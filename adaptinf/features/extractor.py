@@ -9,17 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptinf.features.forward import Forward, Forwarded
+from adaptinf.features.grounding import UnseenLosses, Way
+from adaptinf.features.inputs import Batch, BatchLayout
 from adaptinf.features.sketch import GradientSketch
 from adaptinf.features.taps import LayerTaps, scoring_mode
-from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
-from adaptinf.models.parts import (
-    bare_model,
-    image_token_id,
-    inner_model,
-    layer_index,
-    output_embeddings,
-    text_layers,
-)
+from adaptinf.models.parts import bare_model, layer_index, text_layers
 
 # Half precision loses signals below 6e-8; a power of two is taken out again without rounding.
 _HALF_SCALE = 1024.0
@@ -56,21 +51,23 @@ class FeatureExtractor:
         layer: int | float | str = "middle",
         dim: int = 1024,
         seed: int = 0,
+        grounding: Way | None = "blank",
     ) -> None:
         """An extractor for one ``layer`` of the text model, gradients projected to ``dim``.
 
         ``layer`` counts from 0, or is "first", "middle", "last" or a fraction of the depth. The
-        projection follows from ``seed`` and the modules' names.
+        projection follows from ``seed`` and the modules' names. Image grounding compares with
+        "blank" images or with none ("drop"); its column is NaN, and costs nothing, with None.
 
         Raises:
-            UserError: the model lacks a part that is needed, or the layer or its adapter.
+            UserError: the model lacks a part that is needed, or the layer or its adapter; there is
+                no such way of grounding.
         """
         layers = text_layers(model)
         self.layer = layer_index(layer, len(layers))
         self._model = bare_model(model)
-        self._inner = inner_model(model)
-        self._head = output_embeddings(model)
-        self._image_token = image_token_id(model)
+        self._forward = Forward(model)
+        self._unseen = UnseenLosses(grounding, BatchLayout.of(model), self._forward)
         self._taps = LayerTaps(layers[self.layer], f"layer {self.layer} of the text model")
         self._sketch = GradientSketch(dim, seed)
 
@@ -78,63 +75,47 @@ class FeatureExtractor:
         """The features of a batch: what the processor gives, and ``labels`` [b, T].
 
         Labels are -100 where no answer token stands; rows may be padded on either side. Costs a
-        forward pass, a backward pass down to the chosen layer and, if any row has an image, a
+        forward pass, a backward pass down to the chosen layer and, for the rows with an image, a
         second forward pass without gradient.
 
         Raises:
             ValueError: there are image tokens but no pixels.
         """
-        device = self._model.device
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
-        answers = AnswerTokens.of(moved.pop("labels"))
+        moved = {name: self._moved(value) for name, value in batch.items()}
+        rows = Batch(moved, moved.pop("labels"))
         with scoring_mode(self._model):
             with self._taps.listening(), torch.enable_grad():
-                hidden, tokens = self._forward(moved, answers)
-                losses = answers.row_means(tokens.nll)
+                seen = self._forward(rows)
+                losses = seen.losses
                 sketch, norms = self._gradients(losses)
             with torch.no_grad():
-                blank = self._blank_losses(moved, answers, losses.detach())
-                embeddings = answers.row_mean_states(hidden)
+                unseen = self._unseen(rows, losses.detach())
+                embeddings = seen.answers.row_mean_states(seen.hidden)
         return BatchFeatures(
             gradients=_unit(sketch).float().cpu(),
             gradient_norms=norms.float().cpu(),
             embeddings=embeddings.cpu(),
-            scores=_scores(answers, losses.detach(), tokens, norms, blank),
-            n_answer=answers.counts.cpu(),
+            scores=_scores(seen, norms, unseen),
+            n_answer=seen.answers.counts.cpu(),
         )
 
-    def _forward(
-        self, inputs: Mapping[str, Any], answers: AnswerTokens
-    ) -> tuple[Tensor, TokenScores]:
-        hidden = self._inner(**inputs, use_cache=False).last_hidden_state
-        return hidden, token_scores(answers.states(hidden), self._head, answers.targets)
+    def _moved(self, value: Any) -> Any:
+        """Tensors on the model's device; pixels in its type, which not every family sees to."""
+        if not isinstance(value, Tensor):
+            return value
+        dtype = self._model.dtype if value.is_floating_point() else value.dtype
+        return value.to(self._model.device, dtype)
 
     def _gradients(self, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Projected gradients [b, dim] and the norms [b] of the full ones."""
-        scale = _HALF_SCALE if self._head.weight.dtype == torch.float16 else 1.0
+        scale = _HALF_SCALE if self._forward.dtype == torch.float16 else 1.0
         sketch = losses.new_zeros(len(losses), self._sketch.dim)
         squares = losses.new_zeros(len(losses))
-        for factor in self._taps.factors(losses.sum(), scale):
+        for factor in self._taps.factors(losses, scale):
             gradient = factor.gradient() / scale
             squares = squares + gradient.square().sum((1, 2))
             sketch = sketch + self._sketch.project(factor.name, gradient)
         return sketch.detach(), squares.sqrt().detach()
-
-    def _blank_losses(
-        self, inputs: Mapping[str, Any], answers: AnswerTokens, losses: Tensor
-    ) -> Tensor:
-        """Losses [b] when images are blank: pixels that are 0 after normalisation."""
-        with_image = (inputs["input_ids"] == self._image_token).any(1)
-        if not with_image.any():
-            return losses
-        if "pixel_values" not in inputs:
-            raise ValueError("the batch has image tokens but no pixel_values")
-        pixels = torch.zeros_like(inputs["pixel_values"])
-        _, tokens = self._forward({**inputs, "pixel_values": pixels}, answers)
-        return torch.where(with_image, answers.row_means(tokens.nll), losses)
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -143,17 +124,15 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.where((norms > 0) & norms.isfinite(), vectors / norms, 0.0)
 
 
-def _scores(
-    answers: AnswerTokens, losses: Tensor, tokens: TokenScores, norms: Tensor, blank: Tensor
-) -> dict[str, Tensor]:
-    """The scores by name. Image grounding = exp(NLL without image - NLL with it), 1 if none."""
-    nll = losses.cpu().double()
+def _scores(seen: Forwarded, norms: Tensor, unseen: Tensor) -> dict[str, Tensor]:
+    """The scores by name. Image grounding = exp(NLL unseen - NLL seen), 1 without image."""
+    nll = seen.losses.detach().cpu().double()
     columns = {
         "perplexity": nll.exp(),
-        "el2n": answers.row_means(tokens.el2n).cpu().double(),
-        "entropy": answers.row_means(tokens.entropy).cpu().double(),
+        "el2n": seen.answers.row_means(seen.tokens.el2n).cpu().double(),
+        "entropy": seen.answers.row_means(seen.tokens.entropy).cpu().double(),
         "grand": norms.cpu().double(),
-        "image_grounding": (blank.cpu().double() - nll).exp(),
+        "image_grounding": (unseen.cpu().double() - nll).exp(),
     }
-    answered = answers.counts.cpu() > 0
+    answered = seen.answers.counts.cpu() > 0
     return {name: torch.where(answered, column, torch.nan) for name, column in columns.items()}

@@ -54,6 +54,7 @@ class _Pair:
     name: str
     lower: nn.Linear
     upper: nn.Linear
+    dora: bool
     heard: dict[str, Tensor] = field(default_factory=dict)
 
     def listen(self) -> list[torch.utils.hooks.RemovableHandle]:
@@ -62,16 +63,19 @@ class _Pair:
             self.upper.register_forward_hook(self._hear_output),
         ]
 
-    # Inputs of two dimensions are no tokens: DoRA sends an identity matrix through A and B.
     def _hear_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if args[0].ndim == 3:
+        if self._are_tokens(args[0]):
             self.heard["x"] = args[0].detach()
 
     def _hear_output(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if args[0].ndim == 3:
+        if self._are_tokens(args[0]):
             self.heard["ax"] = args[0].detach()
             # With all weights frozen this is where the graph begins; below the layer there is none.
             self.heard["output"] = output.requires_grad_(True)
+
+    def _are_tokens(self, passed: Tensor) -> bool:
+        """DoRA sends an identity matrix through A and B too; OPT lays all rows' tokens in one."""
+        return passed.ndim == 3 or not self.dora
 
 
 class LayerTaps:
@@ -89,7 +93,12 @@ class LayerTaps:
             UserError: the layer has no active LoRA matrices, or they are merged or switched off.
         """
         self._pairs = [
-            _Pair(f"{name}.{adapter}", module.lora_A[adapter], module.lora_B[adapter])
+            _Pair(
+                f"{name}.{adapter}",
+                module.lora_A[adapter],
+                module.lora_B[adapter],
+                dora=module.use_dora.get(adapter, False),
+            )
             for name, module in layer.named_modules()
             if hasattr(module, "lora_B") and not (module.merged or module.disable_adapters)
             for adapter in module.active_adapters
@@ -113,18 +122,22 @@ class LayerTaps:
             for pair in self._pairs:
                 pair.heard.clear()
 
-    def factors(self, loss: Tensor, scale: float) -> Iterator[Factor]:
-        """The factors of the gradients of ``loss`` (a sum over rows), two per LoRA module.
+    def factors(self, losses: Tensor, scale: float) -> Iterator[Factor]:
+        """The factors of the gradients of each row's loss [b], two per LoRA module.
 
-        The backward pass runs on ``scale`` times the loss, and so are the factors' gradients.
+        The backward pass runs on ``scale`` times the losses, and so are the factors' gradients.
         """
         heard = [pair for pair in self._pairs if "output" in pair.heard]
         signals = torch.autograd.grad(
-            loss,
+            losses,
             [pair.heard["output"] for pair in heard],
-            grad_outputs=torch.full_like(loss, scale),
+            grad_outputs=torch.full_like(losses, scale),
             materialize_grads=True,
         )
-        for pair, signal in zip(heard, signals, strict=True):
-            yield Factor(f"{pair.name}.B", signal, pair.heard["ax"])
-            yield Factor(f"{pair.name}.A", pair.heard["x"], signal @ pair.upper.weight)
+        for pair, flat in zip(heard, signals, strict=True):
+            signal, ax, x = (
+                tokens.reshape(len(losses), -1, tokens.shape[-1])
+                for tokens in (flat, pair.heard["ax"], pair.heard["x"])
+            )
+            yield Factor(f"{pair.name}.B", signal, ax)
+            yield Factor(f"{pair.name}.A", x, signal @ pair.upper.weight)

@@ -59,15 +59,20 @@ class TokenScores:
 
 
 def token_scores(
-    states: Tensor, head: nn.Linear, targets: Tensor, chunk: int = VOCAB_CHUNK
+    states: Tensor,
+    head: nn.Linear,
+    targets: Tensor,
+    chunk: int = VOCAB_CHUNK,
+    cap: float | None = None,
 ) -> TokenScores:
     """Scores of ``targets`` [N] given the ``states`` [N, h] that predict them.
 
     With q = softmax of the logits: NLL = -log q_y, EL2N = ||q - onehot(y)||_2 (Paul et al. 2021),
     entropy = -sum q log q. ``chunk`` tokens of the vocabulary are in memory at a time, in float32
-    at least; the backward pass computes them again. The head's weights are taken as constants.
+    at least; the backward pass computes them again. The head's weights are taken as constants. With
+    a ``cap`` the logits are cap tanh(z / cap) of what the head gives.
     """
-    return TokenScores(*_StreamedScores.apply(states, head.weight, head.bias, targets, chunk))
+    return TokenScores(*_StreamedScores.apply(states, head.weight, head.bias, targets, chunk, cap))
 
 
 class _StreamedScores(torch.autograd.Function):
@@ -82,14 +87,20 @@ class _StreamedScores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, chunk: int
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        y: Tensor,
+        chunk: int,
+        cap: float | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         work = torch.promote_types(states.dtype, torch.float32)
         lowest = torch.finfo(work).min
         s1, s2, sz, own = states.new_zeros((4, len(states)), dtype=work)
         top = torch.full_like(s1, lowest)
         for start in range(0, len(weight), chunk):
-            z = _logits(states, weight, bias, start, chunk)
+            z = _logits(states, weight, bias, start, chunk, cap)
             place, here = _place(y, start, z)
             higher, found = torch.maximum(top, z.amax(1)), z.gather(1, place)
             own = torch.where(here, found, own[:, None])[:, 0]
@@ -106,7 +117,7 @@ class _StreamedScores(torch.autograd.Function):
         el2n = (s1.square() + s2).sqrt() / total
         entropy = (log_sum - (sz + own * own.exp()) / total).clamp_min(0)
         ctx.save_for_backward(states, weight, bias, y, top + log_sum)
-        ctx.chunk = chunk
+        ctx.chunk, ctx.cap = chunk, cap
         ctx.mark_non_differentiable(el2n, entropy)
         return log_sum - own, el2n, entropy
 
@@ -116,18 +127,28 @@ class _StreamedScores(torch.autograd.Function):
         states, weight, bias, y, log_sum = ctx.saved_tensors
         gradient = torch.zeros_like(states, dtype=log_sum.dtype)
         for start in range(0, len(weight), ctx.chunk):
-            z = _logits(states, weight, bias, start, ctx.chunk)
+            z = _logits(states, weight, bias, start, ctx.chunk, ctx.cap)
             place, here = _place(y, start, z)
             q = (z - log_sum[:, None]).exp_().scatter_add_(1, place, -here.to(z.dtype))
+            if ctx.cap is not None:
+                q *= 1 - (z / ctx.cap).square()
             pull = (q * slope[:, None]).to(weight.dtype)
             gradient += pull @ weight[start : start + ctx.chunk]
-        return gradient.to(states.dtype), None, None, None, None
+        return gradient.to(states.dtype), None, None, None, None, None
 
 
-def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, start: int, chunk: int) -> Tensor:
+def _logits(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    start: int,
+    chunk: int,
+    cap: float | None,
+) -> Tensor:
     part = slice(start, start + chunk)
     z = functional.linear(states, weight[part], None if bias is None else bias[part])
-    return z.to(torch.promote_types(z.dtype, torch.float32))
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    return z if cap is None else (z / cap).tanh() * cap
 
 
 def _place(y: Tensor, start: int, z: Tensor) -> tuple[Tensor, Tensor]:

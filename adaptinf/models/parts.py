@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 _DEPTHS = {"first": 0.0, "middle": 0.5, "last": 1.0}
 _LAYER_LISTS = ("layers", "h", "blocks", "block")
-_LOGIT_CHANGES = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+_CAP = "final_logit_softcapping"
+_LOGIT_CHANGES = {_CAP: None, "logit_scale": 1.0, "logits_scaling": 1.0}
+# Others take that setting and do not all apply it: in transformers 5.23 Gemma 3 does not.
+_CAPPING_FAMILIES = ("paligemma",)
+_FILLING_FAMILIES = ("idefics2", "idefics3", "smolvlm")
 
 
 def bare_model(model: nn.Module) -> PreTrainedModel:
@@ -55,11 +59,11 @@ def inner_model(model: nn.Module) -> nn.Module:
 
 
 def output_embeddings(model: nn.Module) -> nn.Linear:
-    """The linear map [vocabulary, hidden] from last hidden states to logits.
+    """The linear map [vocabulary, hidden] from last hidden states to logits, but for their cap.
 
     Raises:
-        UserError: there is none, it carries an adapter, or the model changes logits after it, so
-            that its weights alone do not tell the token probabilities.
+        UserError: there is none, it carries an adapter, or the model changes logits after it in
+            another way than by ``logit_cap``, so that token probabilities cannot be told.
     """
     bare = bare_model(model)
     head = bare.get_output_embeddings()
@@ -68,7 +72,8 @@ def output_embeddings(model: nn.Module) -> nn.Linear:
     text_config = bare.config.get_text_config()
     for key, neutral in _LOGIT_CHANGES.items():
         value = getattr(text_config, key, neutral)
-        if value not in (neutral, None):
+        capped = key == _CAP and logit_cap(bare) is not None
+        if value not in (neutral, None) and not capped:
             raise UserError(
                 f"{type(bare).__name__} changes its logits after the output embeddings by {key}",
                 where="model.name",
@@ -76,6 +81,22 @@ def output_embeddings(model: nn.Module) -> nn.Linear:
                 hint="choose a model without it",
             )
     return head
+
+
+def logit_cap(model: nn.Module) -> float | None:
+    """The c of a model whose logits are c tanh(z / c) of what its head gives (Gemma 2), or None."""
+    config = bare_model(model).config
+    if config.model_type not in _CAPPING_FAMILIES:
+        return None
+    return getattr(config.get_text_config(), _CAP, None)
+
+
+def fills_rows_with_images(model: nn.Module) -> bool:
+    """Whether every row has as many images as the longest, those that it lacks made of zeros.
+
+    The model leaves images of nothing but zeros out. Elsewhere the images of a batch are one list.
+    """
+    return bare_model(model).config.model_type in _FILLING_FAMILIES
 
 
 def image_token_id(model: nn.Module) -> int:

@@ -6,52 +6,31 @@ from torch.nn import functional
 
 from adaptinf.errors import UserError
 from adaptinf.features import FeatureExtractor
-from adaptinf.features.sketch import FactorMap
 from adaptinf.models.parts import text_layers
+from tests.features.plain import (
+    Projection,
+    plain_features,
+    plain_gradients,
+    plain_losses,
+    plain_scores,
+    relative,
+)
 
 DIM = 256
 SEED = 7
 
 
-def plain_losses(model, batch):
-    """Mean NLL per row through the model's own logits."""
+PROJECTION = Projection(DIM, SEED)
+
+
+def losses_of(model, batch):
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    logits = model(**inputs).logits
-    losses = []
-    for row_logits, labels in zip(logits[:, :-1], batch["labels"][:, 1:], strict=True):
-        answered = labels != -100
-        losses.append(functional.cross_entropy(row_logits[answered], labels[answered]))
-    return torch.stack(losses)
+    return plain_losses(model.eval()(**inputs).logits, batch["labels"])
 
 
-def plain_gradients(model, batch, layer):
-    """Ordinary autograd for a batch of one: factor name -> gradient [side, rank]."""
-    model.eval()
-    parts = {}
-    for name, module in text_layers(model)[layer].named_modules():
-        if hasattr(module, "lora_A"):
-            parts[f"{name}.default.A"] = module.lora_A["default"].weight
-            parts[f"{name}.default.B"] = module.lora_B["default"].weight
-    gradients = torch.autograd.grad(plain_losses(model, batch).sum(), list(parts.values()))
-    return {
-        name: gradient.T if name.endswith(".A") else gradient
-        for name, gradient in zip(parts, gradients, strict=True)
-    }
-
-
-def plain_features(model, batch, layer):
-    """Projected unit gradient and the full gradient's norm, every gradient materialised."""
-    gradients = plain_gradients(model, batch, layer)
-    sketch = torch.zeros(DIM, dtype=torch.float64)
-    for name, gradient in gradients.items():
-        draw = FactorMap.draw(*gradient.shape, DIM, f"{SEED}/{name}").to(sketch)
-        sketch += draw(gradient.double()[None])[0]
-    norm = torch.cat([g.flatten() for g in gradients.values()]).double().norm()
-    return sketch / sketch.norm(), norm
-
-
-def relative(found, expected):
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+def features_of(model, batch, layer):
+    gradients = plain_gradients(model, losses_of(model, batch).sum(), layer)
+    return plain_features(gradients, PROJECTION)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -61,7 +40,7 @@ def test_batched_gradients_equal_autograd_on_batches_of_one(llava, rows, collate
     assert out.gradients.shape == (len(rows), DIM) and out.gradients.dtype == torch.float32
     assert out.gradient_norms.dtype == torch.float32
     for i, row in enumerate(rows):
-        gradient, norm = plain_features(llava, collate([row]), layer)
+        gradient, norm = features_of(llava, collate([row]), layer)
         assert relative(out.gradients[i], gradient) < 1e-5
         assert relative(out.gradient_norms[i], norm) < 1e-5
         assert relative(out.scores["grand"][i], norm) < 1e-5
@@ -71,7 +50,7 @@ def test_gradients_of_dora_matrices_equal_autograd(make_llava, rows, collate):
     model = make_llava(use_dora=True)
     out = FeatureExtractor(model, 1, DIM, SEED)(collate(rows))
     for i, row in enumerate(rows):
-        gradient, norm = plain_features(model, collate([row]), 1)
+        gradient, norm = features_of(model, collate([row]), 1)
         assert relative(out.gradients[i], gradient) < 1e-5
         assert relative(out.gradient_norms[i], norm) < 1e-5
 
@@ -87,14 +66,10 @@ def test_scores_and_embeddings_equal_their_plain_definitions(llava, rows, collat
             blank = {**batch}
             if "pixel_values" in blank:
                 blank["pixel_values"] = torch.zeros_like(blank["pixel_values"])
-            drop = (plain_losses(llava, blank) - plain_losses(llava, batch)).exp()
+            drop = (losses_of(llava, blank) - losses_of(llava, batch)).exp()
         answered = batch["labels"][0, 1:] != -100
-        q = plain.logits[0, :-1][answered].double().softmax(1)
-        hot = functional.one_hot(batch["labels"][0, 1:][answered], q.shape[1])
         expected = {
-            "perplexity": (-(q * hot).sum(1).log()).mean().exp(),
-            "el2n": (q - hot).norm(dim=1).mean(),
-            "entropy": -(q * q.log()).sum(1).mean(),
+            **plain_scores(plain.logits[0], batch["labels"][0]),
             "image_grounding": drop[0],
         }
         for name, value in expected.items():
@@ -206,3 +181,11 @@ def test_a_layer_without_adapter_is_named(make_llava):
         FeatureExtractor(merged, "last")
     with pytest.raises(UserError, match="no such layer"):
         FeatureExtractor(make_llava(), 3)
+
+
+def test_grounding_can_be_left_out_but_not_misspelt(llava, rows, collate):
+    scores = FeatureExtractor(llava, grounding=None)(collate(rows)).scores
+    assert scores.pop("image_grounding").isnan().all()
+    assert all(column.isfinite().all() for column in scores.values())
+    with pytest.raises(UserError, match=r"taking images away \(seen: 'black'\)"):
+        FeatureExtractor(llava, grounding="black")

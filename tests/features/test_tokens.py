@@ -20,11 +20,13 @@ def problem(dtype, bias, scale=1.0):
     return states, head, targets
 
 
-def dense(states, head, targets):
+def dense(states, head, targets, cap=None):
     """The same scores with all logits and one-hot targets at once, in float64."""
     logits = functional.linear(states.double(), head.weight.double())
     if head.bias is not None:
         logits = logits + head.bias.double()
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
     q = logits.softmax(1)
     hot = functional.one_hot(targets, q.shape[1])
     entropy = torch.special.entr(q).sum(1)
@@ -46,6 +48,19 @@ def test_scores_equal_the_one_hot_form(chunk, bias, dtype, tolerance):
     ):
         assert ours.dtype == dtype
         torch.testing.assert_close(ours.double(), plain, rtol=tolerance, atol=2 * tolerance)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_capped_logits_give_the_scores_and_gradients_of_the_cap(chunk):
+    states, head, targets = problem(torch.float64, bias=True)
+    found = token_scores(states, head, targets, chunk, cap=1.5)
+    expected = dense(states, head, targets, cap=1.5)
+    for ours, plain in zip((found.nll, found.el2n, found.entropy), expected, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    states.requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda h: token_scores(h, head, targets, chunk, cap=1.5).nll, states
+    )
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)

@@ -9,14 +9,17 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from adaptinf.errors import UserError
 from adaptinf.models.parts import (
     bare_model,
+    fills_rows_with_images,
     image_token_id,
     inner_model,
     layer_index,
+    logit_cap,
     output_embeddings,
     text_layers,
 )
+from tests.families import FAMILIES
 
-FAMILIES = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "idefics3", "internvl", "gemma3"]
+SHIPPED = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "idefics3", "internvl", "gemma3"]
 TEXT = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -36,7 +39,7 @@ def build(family, **text):
         return AutoModelForImageTextToText.from_config(config)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHIPPED)
 def test_parts_are_found_in_every_family(family):
     model = build(family)
     layers = text_layers(model)
@@ -97,6 +100,20 @@ def test_logits_that_are_changed_after_the_head_are_refused():
     model = build("gemma3", final_logit_softcapping=30.0)
     with pytest.raises(UserError, match=r"by final_logit_softcapping \(seen: 30.0\)"):
         output_embeddings(model)
+
+
+def test_a_cap_is_told_where_the_model_applies_it():
+    capped = FAMILIES["paligemma2"].build()
+    assert logit_cap(capped) == 2.0
+    assert output_embeddings(capped) is capped.lm_head
+    assert logit_cap(FAMILIES["paligemma"].build()) is None
+    assert logit_cap(FAMILIES["gemma3"].build()) is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_that_fill_rows_with_images_are_told(family):
+    filled = fills_rows_with_images(FAMILIES[family].build())
+    assert filled == (family in {"idefics2", "idefics3", "smolvlm"})
 
 
 def test_what_is_missing_is_named():

@@ -1,0 +1,54 @@
+"""One forward pass of a batch, from its inputs to the scores of its answer tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from adaptinf.features.inputs import Batch
+from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
+from adaptinf.models.backbone import Backbone
+from adaptinf.models.parts import logit_cap, output_embeddings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forwarded:
+    """Last hidden states [b, T, h] of a batch, its answers, and the scores of their tokens."""
+
+    hidden: Tensor
+    answers: AnswerTokens
+    tokens: TokenScores
+
+    @property
+    def losses(self) -> Tensor:
+        """Mean NLL [b] over the answer tokens of each row; 0 where there is none."""
+        return self.answers.row_means(self.tokens.nll)
+
+
+class Forward:
+    """Runs batches through a model and its output embeddings, without making their logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """The forward pass of a model, bare or wrapped by PEFT.
+
+        Raises:
+            UserError: the model lacks a part that is needed.
+        """
+        self._backbone = Backbone(model)
+        self._head = output_embeddings(model)
+        self._cap = logit_cap(model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what precision logits, and the signals back from them, are computed."""
+        return self._head.weight.dtype
+
+    def __call__(self, batch: Batch) -> Forwarded:
+        """What comes out for a batch; gradients flow back through the losses alone."""
+        answers = AnswerTokens.of(batch.labels)
+        hidden = self._backbone(batch.inputs)
+        states = answers.states(hidden)
+        tokens = token_scores(states, self._head, answers.targets, cap=self._cap)
+        return Forwarded(hidden, answers, tokens)
