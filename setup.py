@@ -46,6 +46,7 @@ setup(
         "console_scripts": [
             "run-lifelong=stages.cli:run_lifelong",
             "forgetting-report=stages.cli:forgetting_report",
+            "adaptinf=stages.cli:adaptinf",
         ]
     },
 )

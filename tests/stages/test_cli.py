@@ -69,16 +69,19 @@ def test_missing_dataset_is_told(tmp_path: Path) -> None:
     assert "unknown dataset (seen: 'no_such')" in done.stderr
 
 
-def test_interrupt_is_answered_with_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import cli
+def test_interrupt_is_answered_with_what_it_means(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from stages.cli.guard import single
 
     def interrupted(debug: bool = False) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["run-lifelong"])
     with pytest.raises(SystemExit) as ended:
-        cli._run(interrupted)
+        single(interrupted, interrupted="stopped")()
     assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_forgetting_report_of_a_finished_run(undisturbed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""The commands. Everything heavy is imported inside a command, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+from stages.cli.guard import guarded, single, umbrella
+from stages.cli.lifelong import run_lifelong as lifelong_command
+from stages.cli.report import forgetting_report as report_command
+from stages.cli.select import select_rows
+
+RESUMES = "stopped; the same command goes on from here"
+LEAVES_WHOLE = "stopped; no file is half written"
+
+
+def run_lifelong() -> None:
+    """Entry point of ``run-lifelong``."""
+    single(lifelong_command, interrupted=RESUMES)()
+
+
+def forgetting_report() -> None:
+    """Entry point of ``forgetting-report``."""
+    single(report_command, interrupted=LEAVES_WHOLE)()
+
+
+def adaptinf() -> None:
+    """Entry point of ``adaptinf``, the umbrella: one more command is one more line here."""
+    app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
+    app.command("select")(guarded(select_rows, LEAVES_WHOLE))
+    app(prog_name="adaptinf")
