@@ -20,8 +20,10 @@ class Pruning:
 
     ``kept``: pool positions, ascending. ``table``: one row per pruned row, ascending: position
     int64, id string, cluster int32, nearest int64 (position of the nearest earlier row of its
-    cluster) and similarity float64 (their cosine), both null where there is none. ``summary``:
-    JSON-able; budget, n, kept, clusters (cluster, size, budget), excluded (rows by reason).
+    cluster that it had to be compared with) and similarity float64 (their cosine), both null where
+    there is none. ``summary``:
+    JSON-able; budget, n, kept, clusters (cluster, size, budget), excluded (rows by reason), and
+    k_curve as in :class:`selection.Selection` when a rule found the number of clusters.
     """
 
     kept: Positions
@@ -52,7 +54,7 @@ def prune(pool: Pool, budget: int, seed: int = 0, clusters: int | str = "auto") 
     ]
     table = _table(pool, cuts)
     kept = np.delete(np.arange(len(pool)), table["position"].to_numpy())
-    summary = {
+    summary: dict[str, Any] = {
         "budget": budget,
         "n": len(pool),
         "kept": len(kept),
@@ -62,6 +64,8 @@ def prune(pool: Pool, budget: int, seed: int = 0, clusters: int | str = "auto") 
         ],
         "excluded": dict(clustering.excluded),
     }
+    if clustering.curve is not None:
+        summary["k_curve"] = clustering.curve.described()
     return Pruning(kept, table, summary)
 
 
@@ -70,7 +74,7 @@ def _cut_cluster(
 ) -> pa.Table:
     """The pruned rows of one cluster."""
     comparable = usable and budget < len(rows)
-    found = redundancy(vectors, rows) if comparable else Redundancy.unknown(len(rows))
+    found = redundancy(vectors, rows, budget) if comparable else Redundancy.unknown(len(rows))
     cut = np.delete(np.arange(len(rows)), found.keep(budget))
     alone = found.nearest[cut] < 0
     return pa.table(

@@ -28,7 +28,7 @@ def semdedup(pool: Pool, request: Request) -> Choice:
     shares = water_fill([len(rows) for rows in clustering.members], request.budget)
 
     def least_redundant(cluster: int, budget: int) -> Positions:
-        return redundancy(features, clustering.members[cluster]).keep(budget)
+        return redundancy(features, clustering.members[cluster], budget).keep(budget)
 
     return choose_by_cluster(clustering, shares, least_redundant, request.seed)
 
@@ -57,4 +57,4 @@ def duplicates(
     rows = np.flatnonzero(np.isfinite(peaks) & (peaks > 0))
     if rule == "greedy":
         return rows[greedy_duplicates(vectors, rows, threshold, block_rows)]
-    return rows[redundancy(vectors, rows, block_rows).similarity > threshold]
+    return rows[redundancy(vectors, rows, block_rows=block_rows).similarity > threshold]

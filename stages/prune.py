@@ -15,7 +15,7 @@ from selection import Pool, prune
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work, derived_seed
 
-VERSION = 1
+VERSION = 2
 
 PRUNED_SCHEMA = pa.schema(
     [

@@ -45,15 +45,17 @@ def test_every_row_is_with_its_nearest_centroid(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_clusters_go_by_angle_alone() -> None:
-    """At rest each row is with the mean direction of largest cosine, however wide the clusters."""
+    """Each row is with the centroid of largest cosine, however wide the clusters."""
     rng = np.random.default_rng(0)
     spread = np.repeat([0.05, 1.0], 200)[:, None]
     rows = (np.eye(1, 4) + spread * rng.standard_normal((400, 4))).astype(np.float32)
-    labels = labels_of(cluster_rows(rows, 100, 2, seed=0), 400)
+    clustering = cluster_rows(rows, 100, 2, seed=0)
+    labels = labels_of(clustering, 400)
     units = unit.unit_rows(rows, np.arange(400))
-    centroids = np.stack([units[labels == c].sum(axis=0) for c in (0, 1)])
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    np.testing.assert_array_equal((units @ centroids.T).argmax(axis=1), labels)
+    np.testing.assert_array_equal((units @ clustering.centroids.T).argmax(axis=1), labels)
+    means = np.stack([units[labels == c].sum(axis=0) for c in (0, 1)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    assert (means * clustering.centroids).sum(axis=1).min() > 0.99
 
 
 def test_the_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +117,14 @@ def test_the_seed_is_used() -> None:
     rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
     one, two = (labels_of(cluster_rows(rows, 100, 10, seed=s), 300) for s in (0, 1))
     assert (one != two).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_peaks_are_largest_magnitudes_in_every_type(dtype: type) -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 7)).astype(dtype)
+    rows[3], rows[4] = 0, -0.0
+    rows[5, 2], rows[6, 0], rows[7, 6], rows[8, [1, 2]] = np.nan, np.inf, -np.inf, (-np.nan, np.inf)
+    expected = np.abs(rows).max(axis=1).astype(np.float32)
+    np.testing.assert_array_equal(unit.row_peaks(rows), expected)
+    strided = np.abs(rows[:, ::2]).max(axis=1).astype(np.float32)
+    np.testing.assert_array_equal(unit.row_peaks(rows[:, ::2]), strided)

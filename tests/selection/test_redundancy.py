@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from selection.cosine import exact_cosines
 from selection.redundancy import redundancy
+from selection.unit import unit_rows
 
 
 def redundancy_by_hand(rows: NDArray[np.float64]) -> tuple[list[int], list[float]]:
-    """Dense form: every pair, one at a time."""
+    """Dense form: every pair of float32 unit rows, one at a time."""
     nearest, similarity = [-1], [-np.inf]
+    units = unit_rows(rows, np.arange(len(rows))).astype(np.float64)
     for j in range(1, len(rows)):
-        cosines = [
-            round(float(a @ rows[j] / np.linalg.norm(a) / np.linalg.norm(rows[j])), 9)
-            for a in rows[:j]
-        ]
+        cosines = [round(float(a @ units[j]), 6) for a in units[:j]]
         nearest.append(cosines.index(max(cosines)))
         similarity.append(max(cosines))
     return nearest, similarity
@@ -26,10 +28,11 @@ def test_blocks_equal_the_dense_form(block_rows: int, n: int) -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((n, 5))
     rows[n // 2 :] = rows[rng.integers(0, n // 2 + 1, n - n // 2)]
-    found = redundancy(rows, np.arange(n), block_rows)
     nearest, similarity = redundancy_by_hand(rows)
-    assert found.nearest.tolist() == nearest
-    np.testing.assert_allclose(found.similarity, similarity, rtol=0, atol=2e-9)
+    for earlier_rows in (block_rows, 3 * block_rows + 1, 4096):
+        found = redundancy(rows, np.arange(n), block_rows=block_rows, earlier_rows=earlier_rows)
+        assert found.nearest.tolist() == nearest
+        assert found.similarity.tolist() == similarity
 
 
 def test_only_the_rows_asked_for_are_compared() -> None:
@@ -52,8 +55,45 @@ def test_negative_cosines_are_not_clipped() -> None:
 def test_copies_tie_exactly_and_the_older_is_kept() -> None:
     rng = np.random.default_rng(0)
     rows = np.tile(rng.standard_normal((50, 37)).astype(np.float16), (3, 1))
-    found = redundancy(rows, np.arange(150), 16)
+    found = redundancy(rows, np.arange(150), block_rows=16)
     assert (found.similarity[50:] == 1.0).all()
     np.testing.assert_array_equal(found.nearest[50:100], np.arange(50))
     np.testing.assert_array_equal(found.nearest[100:], np.arange(50))
     assert found.keep(60).tolist() == list(range(60))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(0, 70),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.integers(0, 10**6),
+)
+def test_a_budget_spares_comparisons_and_keeps_the_same(
+    n: int, budget: int, block_rows: int, earlier_rows: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-3, 4, (n, 3)).astype(np.float32)
+    rows[~rows.any(axis=1)] = 1
+    whole = redundancy(rows, np.arange(n))
+    spared = redundancy(
+        rows, np.arange(n), budget, block_rows=block_rows, earlier_rows=earlier_rows
+    )
+    kept = whole.keep(budget)
+    assert spared.keep(budget).tolist() == kept.tolist()
+    np.testing.assert_array_equal(spared.similarity[kept], whole.similarity[kept])
+    assert (spared.similarity <= whole.similarity).all()
+    units = unit_rows(rows, np.arange(n))
+    for j in np.flatnonzero(spared.nearest >= 0):
+        cosine = exact_cosines(units[[j]], units[[spared.nearest[j]]])[0, 0]
+        assert spared.nearest[j] < j
+        assert spared.similarity[j] == cosine
+
+
+def test_a_tight_budget_closes_most_rows_early() -> None:
+    rows = np.random.default_rng(0).standard_normal((3000, 8))
+    whole = redundancy(rows, np.arange(3000))
+    spared = redundancy(rows, np.arange(3000), 20, earlier_rows=300)
+    assert (spared.similarity < whole.similarity).mean() > 0.5
+    assert spared.keep(20).tolist() == whole.keep(20).tolist()
