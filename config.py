@@ -9,8 +9,9 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
@@ -27,6 +28,7 @@ from pydantic import (
     PrivateAttr,
     Strict,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -68,6 +70,7 @@ NonNegative: TypeAlias = Annotated[Real, Ge(0)]
 Positive: TypeAlias = Annotated[Real, Gt(0)]
 Share: TypeAlias = Annotated[Real, Ge(0), Le(1)]
 Method: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "METHODS"))]
+Score: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "SCORES"))]
 Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.adapters.names", "ROUTES"))]
 Scheduler: TypeAlias = Literal[
     "linear",
@@ -80,6 +83,23 @@ Scheduler: TypeAlias = Literal[
     "inverse_sqrt",
     "warmup_stable_decay",
 ]
+
+
+_Loc: TypeAlias = tuple[int | str, ...]
+
+
+def _told(what: str) -> PydanticCustomError:
+    """A mistake that is told in these words."""
+    return PydanticCustomError("told", "{what}", {"what": what})
+
+
+def _refuse(faults: Mapping[_Loc, str]) -> None:
+    """Raise all of these mistakes, by their places below the setting that is checked."""
+    if faults:
+        details: list[InitErrorDetails] = [
+            {"type": _told(what), "loc": loc, "input": None} for loc, what in faults.items()
+        ]
+        raise ValidationError.from_exception_data("recipe", details)
 
 
 class Section(BaseModel):
@@ -166,6 +186,22 @@ class Featurize(Section):
     """Tokens per batch, padding included."""
 
 
+class OldShare(Section):
+    """How much of what a step trains on may come from earlier steps."""
+
+    least: Share = 0.0
+    """Least share of rows from earlier steps."""
+    most: Share = 1.0
+    """Largest share of them."""
+
+    @field_validator("most")
+    @classmethod
+    def _most_is_most(cls, most: float, info: ValidationInfo) -> float:
+        if most < info.data.get("least", 0.0):
+            raise _told(f"{most} is below least, {info.data['least']}")
+        return most
+
+
 class Select(Section):
     """Which rows of the pool are trained on."""
 
@@ -175,8 +211,68 @@ class Select(Section):
     """Features that rows are clustered by."""
     budget: Count = 400
     """Rows to train on at each step."""
-    clusters: Literal["auto"] | Count = "auto"
-    """Number of clusters (pseudo-skills); auto: by the size of the pool."""
+    clusters: Literal["auto", "elbow", "silhouette"] | Count = "auto"
+    """Number of clusters (pseudo-skills); auto: the square root of the budget; elbow, silhouette:
+    the best of several by that rule."""
+    centroids: Literal["new", "first"] = "new"
+    """Clusters of a step: new ones, or those of the first step, so that a pseudo-skill keeps its
+    number through the run."""
+    scorer: Literal["max-entropy", "mean-rank"] | Score = "max-entropy"
+    """Score that adapt-inf samples a cluster by: the one whose histogram has the largest entropy,
+    the mean of the ranks by all of them, or one and the same everywhere."""
+    budgets: Literal["uniform", "size", "score-weighted"] = "uniform"
+    """How the clusters of adapt-inf share the budget: equally, by size, or by their mean score."""
+    sampling: Literal["coverage", "random", "top", "bottom", "middle"] = "coverage"
+    """Rows that adapt-inf takes of a cluster: from all strata of the score, any, or those of the
+    highest, lowest or middle scores."""
+    floors: dict[str, Share] = {}
+    """Least share of the selected rows by task, from the second step on, once the task has come."""
+    ceilings: dict[str, Share] = {}
+    """Largest share of the selected rows by task, likewise."""
+    old: OldShare = OldShare()
+    """Share of rows from earlier steps, instead of floors and ceilings; from the second step on."""
+
+    @field_validator("centroids")
+    @classmethod
+    def _method_has_centroids(cls, centroids: str, info: ValidationInfo) -> str:
+        method, names = info.data.get("method"), import_module("selection.names")
+        if centroids == "first" and method is not None and method not in names.CLUSTERED:
+            clustered = ", ".join(names.CLUSTERED)
+            raise _told(f"method {method!r} has no clusters; these have: {clustered}")
+        return centroids
+
+    @field_validator("scorer")
+    @classmethod
+    def _method_has_scores(cls, scorer: str, info: ValidationInfo) -> str:
+        method, names = info.data.get("method"), import_module("selection.names")
+        if method in names.FEATURELESS and scorer in names.SCORES:
+            raise _told(f"method {method!r} looks at no scores")
+        return scorer
+
+    @field_validator("floors")
+    @classmethod
+    def _floors_fit(cls, floors: dict[str, float]) -> dict[str, float]:
+        total = sum(Fraction(str(floor)) for floor in floors.values())
+        if total > 1:
+            raise _told(f"the floors add up to {float(total)}, more than all rows")
+        return floors
+
+    @field_validator("ceilings")
+    @classmethod
+    def _ceilings_are_above_floors(
+        cls, ceilings: dict[str, float], info: ValidationInfo
+    ) -> dict[str, float]:
+        floors = info.data.get("floors", {})
+        low = [name for name, share in ceilings.items() if share < floors.get(name, 0.0)]
+        _refuse({(name,): f"{ceilings[name]} is below the floor, {floors[name]}" for name in low})
+        return ceilings
+
+    @field_validator("old")
+    @classmethod
+    def _old_stands_alone(cls, old: OldShare, info: ValidationInfo) -> OldShare:
+        if old != OldShare() and (info.data.get("floors") or info.data.get("ceilings")):
+            raise _told("cannot be combined with floors or ceilings")
+        return old
 
 
 class Prune(Section):
@@ -286,19 +382,30 @@ class Recipe(Section):
         if not tasks:
             raise ValueError("no task")
         first: dict[str, int] = {}
-        faults: list[InitErrorDetails] = []
+        faults: dict[_Loc, str] = {}
         for index, task in enumerate(tasks):
             if not task.label:
-                what = "nothing to name its folders by; give `name:`"
-            elif first.setdefault(task.label, index) != index:
-                what = f"{task.label!r} is also the name of tasks.{first[task.label]}; give `name:`"
-            else:
-                continue
-            fault = PydanticCustomError("label", "{what}", {"what": what})
-            faults.append({"type": fault, "loc": (index,), "input": task.label})
-        if faults:
-            raise ValidationError.from_exception_data("tasks", faults)
+                faults[index,] = "nothing to name its folders by; give `name:`"
+            elif (other := first.setdefault(task.label, index)) != index:
+                faults[index,] = f"{task.label!r} is also the name of tasks.{other}; give `name:`"
+        _refuse(faults)
         return tasks
+
+    @field_validator("select")
+    @classmethod
+    def _shares_are_of_tasks(cls, select: Select, info: ValidationInfo) -> Select:
+        """Shares name tasks of this recipe, and leave room for the rows of every step."""
+        labels = [task.label for task in info.data.get("tasks", ())]
+        shares = [("floors", name) for name in select.floors]
+        shares += [("ceilings", name) for name in select.ceilings]
+        unknown = [loc for loc in shares if labels and loc[1] not in labels]
+        _refuse({loc: f"no task of that name; {suggestion(loc[1], labels)}" for loc in unknown})
+        for number in range(2, len(labels) + 1):
+            most = sum(Fraction(str(select.ceilings.get(name, 1))) for name in labels[:number])
+            if most < 1:
+                what = f"those of the first {number} tasks add up to {float(most)}, not to all rows"
+                _refuse({("ceilings",): what})
+        return select
 
     @property
     def recipe_dir(self) -> Path:
@@ -347,7 +454,7 @@ _WORDS: dict[Any, str] = {
     str: "text",
     Path: "a path",
     NoneType: "null",
-    dict[str, Any]: "a mapping",
+    dict: "a mapping",
     tuple[str, ...]: "a list of names",
     tuple[Task, ...]: "a list of at least one task",
 }
@@ -436,7 +543,7 @@ class _Source:
             self._fault((*spot.key, name), "unknown key", suggestion(name, spot.keys))
         elif detail["type"] == "missing":
             self._fault(spot.key, "missing", f"needs {spot.allowed}")
-        elif detail["type"] == "label":
+        elif detail["type"] == "told":
             self._fault(spot.key, detail["msg"])
         else:
             near = difflib.get_close_matches(str(detail["input"]), spot.names, n=1)
@@ -491,6 +598,8 @@ class _Spot:
         for part in loc:
             if isinstance(part, int) and get_origin(spot.kind) is tuple:
                 spot = cls((*spot.key, str(part)), get_args(spot.kind)[0], ())
+            elif get_origin(spot.kind) is dict and loc[-1] != "[key]":
+                spot = cls((*spot.key, str(part)), get_args(spot.kind)[1], ())
             elif part in spot.keys:
                 info = spot.kind.model_fields[part]
                 spot = cls((*spot.key, str(part)), info.annotation, info.metadata)
@@ -536,7 +645,7 @@ def _phrases(kind: Any, limits: Sequence[Any]) -> Iterator[str]:
             if hasattr(limit, name)
         )
         keys = ", ".join(getattr(kind, "model_fields", ()))
-        word = f"a mapping of {keys}" if keys else _WORDS[kind]
+        word = f"a mapping of {keys}" if keys else _WORDS[dict if origin is dict else kind]
         yield f"{word} {bounds}".strip()
 
 

@@ -9,6 +9,9 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from selection.names import CLUSTERS
+from selection.words import check_word
+
 
 def water_fill(sizes: ArrayLike, total: int) -> NDArray[np.int64]:
     """As equal integer shares of ``total`` as the sizes allow, in the order of ``sizes`` [k].
@@ -82,12 +85,15 @@ def _rounded(real: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 def cluster_count(clusters: int | str, budget: int, rows: int) -> int:
     """Number of k-means clusters: as asked, or round(sqrt(budget)) for "auto".
 
-    Never below 1, nor above the number of usable rows. ValueError for anything else.
+    That is also the number for "elbow" and "silhouette" as long as no rows have been looked at
+    (:func:`selection.curve.count_curve` does so). Never below 1, nor above the number of usable
+    rows. ValueError for anything else.
     """
-    if clusters == "auto":
+    if isinstance(clusters, str):
+        check_word("clusters", clusters, CLUSTERS)
         wanted = round(math.sqrt(budget))
-    elif isinstance(clusters, str) or (wanted := whole_number("clusters", clusters)) < 1:
-        raise ValueError(f"clusters must be 'auto' or a whole number above 0 (seen: {clusters!r})")
+    elif (wanted := whole_number("clusters", clusters)) < 1:
+        raise ValueError(f"clusters must be above 0, or one of {', '.join(CLUSTERS)}")
     return max(1, min(wanted, rows))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.centroids import Centroids
+from selection.curve import Curve
 from selection.pool import Matrix, Pool, Scores
 
 
@@ -16,9 +17,10 @@ from selection.pool import Matrix, Pool, Scores
 class Request:
     """How many rows are wanted, from which seed, and how methods with clusters choose them.
 
-    ``clusters``: their number, or "auto". ``scorer``: a rule of :mod:`selection.scorer` or the name
-    of a score. ``budgets``: a rule of :mod:`selection.allotment`. ``sampling``: a rule of
-    :mod:`selection.sampling`. ``centroids`` [k, d]: those of an earlier step, instead of new ones.
+    ``clusters``: their number, or a word of :data:`selection.names.CLUSTERS`. ``scorer``: a rule of
+    :mod:`selection.scorer` or the name of a score. ``budgets``: a rule of
+    :mod:`selection.allotment`. ``sampling``: a rule of :mod:`selection.sampling`. ``centroids``
+    [k, d]: those of an earlier step, instead of new ones.
     """
 
     budget: int
@@ -47,7 +49,8 @@ class Choice:
 
     The other columns are as long as ``indices``, or None where the method has nothing to tell;
     a ``stratum`` of -1 means none. ``excluded`` counts rows by reason, ``notes`` are sentences for
-    the reader of the summary, ``centroids`` [k, d] the unit vectors of the clusters.
+    the reader of the summary, ``centroids`` [k, d] the unit vectors of the clusters, ``curve`` how
+    their number was found.
     """
 
     indices: NDArray[np.int64]
@@ -59,6 +62,7 @@ class Choice:
     excluded: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     centroids: Centroids | None = None
+    curve: Curve | None = None
 
 
 Method = Callable[[Pool, Request], Choice]

@@ -73,6 +73,7 @@ def choose_by_cluster(clustering: Clustering, shares: Positions, keep: Keep, see
         ],
         excluded=clustering.excluded,
         centroids=clustering.centroids,
+        curve=clustering.curve,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from selection.budget import cluster_count
 from selection.centroids import Centroids, checked_centroids, nearest_centroids
+from selection.curve import RULES, Curve, count_curve
 from selection.lloyd import TRAIN_ROWS_PER_CLUSTER, train_centroids
 from selection.pool import Matrix, Positions
 from selection.seeds import generator
@@ -21,13 +22,15 @@ class Clustering:
 
     ``unusable`` is the number of the one cluster, the last, of rows that no direction can be read
     from, None when there are none; ``excluded`` counts those rows by reason. ``centroids`` [k, d]
-    are the unit vectors of the other clusters, in the same order.
+    are the unit vectors of the other clusters, in the same order. ``curve`` tells how their number
+    was found, None when no rule was asked.
     """
 
     members: Sequence[Positions]
     unusable: int | None
     excluded: Mapping[str, int]
     centroids: Centroids
+    curve: Curve | None = None
 
 
 def cluster_rows(
@@ -39,6 +42,8 @@ def cluster_rows(
 ) -> Clustering:
     """Clusters of the rows by cosine; none is empty, and unusable rows form one more.
 
+    ``clusters`` is their number, "auto" for round(sqrt(budget)), or a rule that
+    :func:`selection.curve.count_curve` finds it by.
     Centroids are learnt by FAISS, from a k-means++ start, on a seeded sample of at most 256 rows
     per cluster; then every row is assigned to its nearest centroid, block by block. The outcome
     depends on features, number of clusters and seed, not on the number of threads.
@@ -49,8 +54,13 @@ def cluster_rows(
     peaks = row_peaks(features)
     has_direction = np.isfinite(peaks) & (peaks > 0)
     usable, rest = np.flatnonzero(has_direction), np.flatnonzero(~has_direction)
+    curve = None
     if centroids is None:
-        units = _learn(features, usable, cluster_count(clusters, budget, len(usable)), seed)
+        count = cluster_count(clusters, budget, len(usable))
+        if isinstance(clusters, str) and clusters in RULES:
+            curve = count_curve(features, usable, clusters, budget, seed)
+            count = curve.chosen
+        units = _learn(features, usable, count, seed)
     else:
         units = checked_centroids(centroids, features.shape[1])
     labels = nearest_centroids(features, usable, units).labels
@@ -67,6 +77,7 @@ def cluster_rows(
         unusable=len(members) if len(rest) else None,
         excluded={reason: number for reason, number in reasons.items() if number},
         centroids=units,
+        curve=curve,
     )
 
 

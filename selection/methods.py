@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from selection.allotment import cluster_budgets
 from selection.choice import Choice, ClusterReport, Method, Request
+from selection.clusterwise import cluster_features, features_of
 from selection.coincide import coincide
 from selection.density import density_based_pruning
 from selection.graph import d2_pruning
-from selection.kmeans import cluster_rows
 from selection.pool import Pool, Positions, Scores
 from selection.sampling import SAMPLING
 from selection.scorer import choose_scorer
@@ -53,11 +53,7 @@ def adapt_inf(pool: Pool, request: Request) -> Choice:
     min(budget, n) rows. ``excluded`` counts rows that could not be clustered by their feature, and
     per score those left out of its histograms; all of them can still be drawn.
     """
-    if pool.features is None:
-        raise ValueError("adapt-inf needs features (Pool.features)")
-    clustering = cluster_rows(
-        pool.features, request.budget, request.clusters, request.seed, request.centroids
-    )
+    clustering = cluster_features(features_of(pool, "adapt-inf"), request)
     shares = cluster_budgets(pool, clustering.members, request)
     samples = []
     for cluster, rows in enumerate(clustering.members):
@@ -66,7 +62,7 @@ def adapt_inf(pool: Pool, request: Request) -> Choice:
         part = replace(request, budget=int(shares[cluster]))
         samples.append(_sample_cluster(cluster, rows, scores, part, rng))
     choice = _joined(samples, {**clustering.excluded, **_unscored(pool)})
-    return replace(choice, centroids=clustering.centroids)
+    return replace(choice, centroids=clustering.centroids, curve=clustering.curve)
 
 
 def adapt_inf_lite(pool: Pool, request: Request) -> Choice:

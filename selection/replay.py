@@ -100,7 +100,9 @@ def choose_within(
         if len(rows):
             part = replace(request, budget=int(budget), centroids=free.centroids)
             parts.append(_choose_group(method, pool, part, rows, names[place]))
-    return replace(_joined(parts), excluded=free.excluded, centroids=free.centroids)
+    return replace(
+        _joined(parts), excluded=free.excluded, centroids=free.centroids, curve=free.curve
+    )
 
 
 def _choose_group(

@@ -31,10 +31,11 @@ class Selection:
     ``indices``: pool positions, ascending. ``table``: one row each, in that order: position int64,
     id string, cluster int32, scorer string, score float64, stratum int32, the last four null where
     the method has nothing to tell. ``summary``: JSON-able; method, budget, n, selected, clusters
-    (cluster, size, budget, scorer, entropies in bits), excluded (rows by reason), notes, and share
-    (chosen rows by group) when the pool has groups. ``centroids`` float32 [k, d]: the unit vectors
-    of the clusters, row c being cluster c, for :func:`selection.assign` and for the next step; None
-    for methods without.
+    (cluster, size, budget, scorer, entropies in bits), excluded (rows by reason), notes, share
+    (chosen rows by group) when the pool has groups, and k_curve when a rule found the number of
+    clusters (rule, rows it looked at, chosen, and points: clusters with their distance or
+    silhouette). ``centroids`` float32 [k, d]: the unit vectors of the clusters, row c being cluster
+    c, for :func:`selection.assign` and for the next step; None for methods without.
     """
 
     indices: Positions
@@ -61,10 +62,11 @@ def select(
     """The rows of the pool to train on: min(budget, n) of them, unless the method says otherwise.
 
     The same pool, settings and seed give the same bytes, whatever the number of threads.
-    ``clusters`` is the k of methods that cluster; "auto" is round(sqrt(budget)). adapt-inf also
-    takes ``scorer`` ("max-entropy", "mean-rank" or the name of a score), ``budgets`` ("uniform",
-    "size" or "score-weighted"), ``sampling`` ("coverage", "random", "top", "bottom" or "middle")
-    and ``centroids`` of an earlier selection to use instead of new ones.
+    ``clusters`` is the k of methods that cluster; "auto" is round(sqrt(budget)), "elbow" and
+    "silhouette" find it (:func:`selection.curve.count_curve`). adapt-inf also takes ``scorer``
+    ("max-entropy", "mean-rank" or the name of a score), ``budgets`` ("uniform", "size" or
+    "score-weighted"), ``sampling`` ("coverage", "random", "top", "bottom" or "middle"). Methods
+    that cluster take the ``centroids`` of an earlier selection, to use instead of new ones.
 
     ``floors`` and ``ceilings`` bound the share that a group of Pool.groups has of the chosen rows,
     ``old`` (least, largest) that of all rows before the newest arrival, as
@@ -155,4 +157,6 @@ def _summary(
     if pool.groups is not None:
         share = Counter(pool.groups[i] for i in indices)
         summary["share"] = {name: share[name] for name in sorted(share)}
+    if choice.curve is not None:
+        summary["k_curve"] = choice.curve.described()
     return summary

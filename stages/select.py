@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,54 +15,91 @@ import pyarrow.parquet as pq
 
 from adaptinf.data.pool import PoolTable, read_pool
 from adaptinf.errors import UserError
-from selection import SCORES, Pool, select
+from config import OldShare, Select
+from selection import SCORES, Pool, Selection, names, select
+from selection.centroids import Centroids
 from selection.pool import Positions
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work, derived_seed
 
-VERSION = 1
+VERSION = 2
 
-FEATURELESS = frozenset({"random", "sequential", "multitask"})
+CENTROIDS = "centroids.npy"
+
+FEATURELESS = frozenset(names.FEATURELESS)
 """Methods that look at no features: for them the feature pass is left out."""
 
 
-def select_work(context: Context, step: Step, ingest: Work, featurize: Work | None) -> Work:
-    """Selection out of the step's pool; needs features unless the method is featureless."""
+def select_work(
+    context: Context, step: Step, ingest: Work, featurize: Work | None, first: Work | None
+) -> Work:
+    """Selection out of the step's pool; needs features unless the method is featureless.
+
+    ``first`` is the selection of the first step, None there; its centroids are used where the
+    recipe says so.
+    """
     recipe = context.recipe
+    settings = settings_at(recipe.select, [each.label for each in context.steps[: step.index]])
     inputs = {"ingest": ingest.fingerprint}
     if featurize:
         inputs["featurize"] = featurize.fingerprint
+    earlier = first if settings.centroids == "first" else None
+    if earlier:
+        inputs["centroids"] = earlier.fingerprint
     return Work(
         step=step.name,
         stage="select",
         version=VERSION,
-        settings={**recipe.select.model_dump(mode="json"), "seed": recipe.seed},
+        settings={**settings.model_dump(mode="json"), "seed": recipe.seed},
         inputs=inputs,
         folder=context.run / "steps" / step.name / "select",
-        perform=partial(_select, context, step, ingest, featurize),
+        perform=partial(
+            _select,
+            settings,
+            ingest,
+            featurize,
+            earlier,
+            derived_seed(recipe.seed, step.index, "select"),
+        ),
+    )
+
+
+def settings_at(settings: Select, labels: Sequence[str]) -> Select:
+    """Those settings that hold at a step, of which the ``labels`` are the tasks that have come.
+
+    At the first step there are neither older rows nor earlier centroids, nor a choice of tasks; a
+    task has a share once it is there. So a task that is appended to a recipe together with a share
+    of its own leaves earlier steps as they are.
+    """
+    first = len(labels) == 1
+    bound = () if first else labels
+    return settings.model_copy(
+        update={
+            "centroids": "new" if first else settings.centroids,
+            "old": OldShare() if first else settings.old,
+            "floors": {name: settings.floors[name] for name in bound if name in settings.floors},
+            "ceilings": {
+                name: settings.ceilings[name] for name in bound if name in settings.ceilings
+            },
+        }
     )
 
 
 def _select(
-    context: Context,
-    step: Step,
+    settings: Select,
     ingest: Work,
     featurize: Work | None,
+    earlier: Work | None,
+    seed: int,
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    recipe = context.recipe
     pool = read_pool(ingest.folder / "pool.parquet")
     progress.total(len(pool))
-    candidates = _candidates(pool, featurize, recipe.select.features)
+    candidates = _candidates(pool, featurize, settings.features)
+    centroids = np.load(earlier.folder / CENTROIDS, allow_pickle=False) if earlier else None
     try:
-        chosen = select(
-            candidates.pool,
-            recipe.select.budget,
-            recipe.select.method,
-            seed=derived_seed(recipe.seed, step.index, "select"),
-            clusters=recipe.select.clusters,
-        )
+        chosen = _chosen(candidates.pool, settings, seed, centroids)
     except ValueError as error:
         raise UserError(str(error), where="select") from error
     rows = pool.take(candidates.positions[chosen.indices])
@@ -70,9 +108,29 @@ def _select(
         progress.note(note)
     pq.write_table(_selection(rows, chosen.table), folder / "selection.parquet")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    if chosen.centroids is not None:
+        np.save(folder / CENTROIDS, chosen.centroids, allow_pickle=False)
     progress.advance(len(pool))
     left = len(pool) - len(rows)
     return Counts(len(pool), len(rows), {"not-selected": left} if left else {})
+
+
+def _chosen(pool: Pool, settings: Select, seed: int, centroids: Centroids | None) -> Selection:
+    old = settings.old
+    return select(
+        pool,
+        settings.budget,
+        settings.method,
+        seed,
+        settings.clusters,
+        scorer=settings.scorer,
+        budgets=settings.budgets,
+        sampling=settings.sampling,
+        centroids=centroids,
+        floors=settings.floors,
+        ceilings=settings.ceilings,
+        old=None if old == OldShare() else (old.least, old.most),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.context import BASE, Context, Step
@@ -49,12 +50,17 @@ def plan_walk(context: Context) -> list[StepWorks]:
         handed = Previous(before.featurize, before.train)
         featurize = featurize_work(context, step, ingest, handed) if scored else None
         looks = featurize if recipe.select.method not in FEATURELESS else None
-        select = select_work(context, step, ingest, looks)
+        select = select_work(context, step, ingest, looks, _first(walk))
         train = train_work(context, step, ingest, select, before.train)
         evaluate = _evaluations(context, step, train)
         prune = prune_work(context, step, ingest, featurize)
         walk.append(StepWorks(step, evaluate, ingest, featurize, select, train, prune))
     return walk
+
+
+def _first(walk: Sequence[StepWorks]) -> Work | None:
+    """The selection of the first step, None before there is one."""
+    return walk[1].select if len(walk) > 1 else None
 
 
 def _evaluations(context: Context, step: Step, train: Work | None) -> tuple[Work, ...]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptinf.errors import UserError
-from config import Data, Recipe, Section, Task, load_recipe, resolved_yaml
+from config import Data, Recipe, Section, Select, Task, load_recipe, resolved_yaml
 
 ROOT = Path(__file__).parent.parent
 # Whatever is no recipe (DeepSpeed presets) is JSON.
@@ -65,8 +66,8 @@ def test_four_mistakes_are_told_at_once(mistakes):
         "recipe.yaml:4: select.features: not allowed (seen: 'gradient'); allowed: 'gradients', "
         "'embeddings' or 'both'; did you mean 'gradients'?",
         "recipe.yaml:5: select.budgett: unknown key; did you mean 'budget'?",
-        "recipe.yaml:6: select.clusters: not allowed (seen: 'many'); allowed: 'auto' or a whole "
-        "number >= 1",
+        "recipe.yaml:6: select.clusters: not allowed (seen: 'many'); allowed: 'auto', 'elbow', "
+        "'silhouette' or a whole number >= 1",
         "recipe.yaml:7: adapter.r: not allowed (seen: 0); allowed: a whole number >= 1",
     ]
 
@@ -90,7 +91,7 @@ def test_least_recipe_has_the_documented_defaults(write):
 
 def test_every_setting_is_documented():
     found = list(sections())
-    assert len(found) == 11
+    assert len(found) == 12
     for section in found:
         for name, info in section.model_fields.items():
             assert info.description, f"{section.__name__}.{name}"
@@ -130,6 +131,102 @@ def test_names_of_methods_and_routes_are_checked(mistakes):
     assert method.endswith("did you mean 'adapt-inf'?")
     assert route.startswith("recipe.yaml:5: adapter.route: not allowed (seen: 'lorra'); allowed:")
     assert route.endswith("did you mean 'lora'?")
+
+
+SELECT = "output_dir: runs/mine\ntasks: [{dataset: llava}, {dataset: mantis}]\n"
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("{scorer: eln2}", "scorer: not allowed (seen: 'eln2'); allowed: 'max-entropy',"
+         " 'mean-rank', 'perplexity', 'el2n', 'entropy', 'grand' or 'image_grounding'; did you mean"
+         " 'el2n'?"),
+        ("{budgets: sizes}", "budgets: not allowed (seen: 'sizes'); allowed: 'uniform', 'size' or"
+         " 'score-weighted'; did you mean 'size'?"),
+        ("{sampling: botom}", "sampling: not allowed (seen: 'botom'); allowed: 'coverage',"
+         " 'random', 'top', 'bottom' or 'middle'; did you mean 'bottom'?"),
+        ("{centroids: old}", "centroids: not allowed (seen: 'old'); allowed: 'new' or 'first'"),
+        ("{clusters: elbows}", "clusters: not allowed (seen: 'elbows'); allowed: 'auto', 'elbow',"
+         " 'silhouette' or a whole number >= 1; did you mean 'elbow'?"),
+        ("{floors: {lava: 0.1}}", "floors.lava: no task of that name; did you mean 'llava'?"),
+        ("{ceilings: {llava: 2}}", "ceilings.llava: not allowed (seen: 2); allowed: a number >= 0"
+         " and <= 1"),
+        ("{floors: [llava]}", "floors: not allowed (seen: a list); allowed: a mapping"),
+        ("{old: {leest: 0.1}}", "old.leest: unknown key; did you mean 'least'?"),
+        ("{old: 0.5}", "old: not allowed (seen: 0.5); allowed: a mapping of least, most"),
+    ],
+)  # fmt: skip
+def test_options_of_the_selection_are_checked(mistakes, select, message):
+    assert mistakes(f"{SELECT}select: {select}\n") == [f"recipe.yaml:3: select.{message}"]
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("{method: d2, centroids: first}", "centroids: method 'd2' has no clusters; these have:"
+         " adapt-inf, adapt-inf-lite, semdedup, dbp, coincide"),
+        ("{method: random, scorer: el2n}", "scorer: method 'random' looks at no scores"),
+        ("{old: {least: 0.6, most: 0.5}}", "old.most: 0.5 is below least, 0.6"),
+        ("{old: {least: 0.5}, floors: {llava: 0.1}}", "old: cannot be combined with floors or"
+         " ceilings"),
+        ("{old: {most: 0.5}, ceilings: {llava: 0.1}}", "old: cannot be combined with floors or"
+         " ceilings"),
+        ("{floors: {llava: 0.6, mantis: 0.5}}", "floors: the floors add up to 1.1, more than all"
+         " rows"),
+        ("{floors: {llava: 0.6}, ceilings: {llava: 0.5}}", "ceilings.llava: 0.5 is below the floor,"
+         " 0.6"),
+        ("{ceilings: {llava: 0.5, mantis: 0.4}}", "ceilings: those of the first 2 tasks add up to"
+         " 0.9, not to all rows"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together(mistakes, select, message):
+    assert mistakes(f"{SELECT}select: {select}\n") == [f"recipe.yaml:3: select.{message}"]
+
+
+def test_every_share_of_an_unknown_task_is_told(mistakes):
+    text = SELECT + "select:\n  floors: {lava: 0.1}\n  ceilings: {llava: 0.5, x: 1}\n"
+    assert mistakes(text) == [
+        "recipe.yaml:4: select.floors.lava: no task of that name; did you mean 'llava'?",
+        "recipe.yaml:5: select.ceilings.x: no task of that name; known: llava, mantis",
+    ]
+
+
+def test_shares_of_a_recipe(write):
+    text = SELECT + "select: {floors: {llava: 0.1, mantis: 0.2}, ceilings: {llava: 0.5}}\n"
+    select = load_recipe(write(text), ["select.floors.llava=3e-1"]).select
+    assert select.floors == {"llava": 0.3, "mantis": 0.2}
+    assert select.ceilings == {"llava": 0.5}
+    old = load_recipe(write(SELECT), ["select.old.most=0.5", "select.method=random"]).select.old
+    assert (old.least, old.most) == (0.0, 0.5)
+
+
+def test_options_are_those_of_the_library(write):
+    """Each word of the recipe is accepted, and the library knows no other."""
+    from selection.allotment import BUDGETS
+    from selection.names import CLUSTERED, CLUSTERS, FEATURELESS, METHODS, SCORES
+    from selection.sampling import SAMPLING
+    from selection.scorer import RULES
+
+    words = {
+        "clusters": CLUSTERS,
+        "scorer": (*RULES, *SCORES),
+        "budgets": BUDGETS,
+        "sampling": tuple(SAMPLING),
+    }
+    allowed = {name: _words(Select.model_fields[name].annotation) for name in words}
+    assert allowed == {**words, "scorer": RULES}
+    for name, known in words.items():
+        for word in known:
+            select = load_recipe(write(LEAST), [f"select.{name}={word}"]).select
+            assert getattr(select, name) == word
+    assert set(CLUSTERED) | set(FEATURELESS) < set(METHODS)
+
+
+def _words(kind):
+    """Words of the choice that is the kind, or a part of it."""
+    parts = [kind, *get_args(kind)]
+    return next(get_args(part) for part in parts if get_origin(part) is Literal)
 
 
 def test_missing_keys(mistakes):

@@ -59,15 +59,27 @@ def test_sums_that_the_released_code_misses(total: int) -> None:
         ("auto", 400, 0, 1),
         (10, 400, 3000, 10),
         (10, 400, 7, 7),
+        ("elbow", 400, 3000, 20),
+        ("silhouette", 400, 7, 7),
     ],
 )
 def test_cluster_count(clusters: int | str, budget: int, rows: int, count: int) -> None:
     assert cluster_count(clusters, budget, rows) == count
 
 
-@pytest.mark.parametrize("clusters", [0, -3, 2.5, "many", None])
-def test_cluster_counts_that_make_no_sense(clusters: object) -> None:
-    with pytest.raises(ValueError, match="clusters must"):
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        (0, "clusters must be above 0, or one of auto, elbow, silhouette"),
+        (-3, "clusters must not be negative"),
+        (2.5, "clusters must be a whole number"),
+        (None, "clusters must be a whole number"),
+        ("many", "unknown clusters 'many'; known: auto, elbow, silhouette"),
+        ("elbows", "unknown clusters 'elbows'; did you mean 'elbow'"),
+    ],
+)
+def test_cluster_counts_that_make_no_sense(clusters: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         cluster_count(clusters, 10, 10)  # type: ignore[arg-type]
 
 

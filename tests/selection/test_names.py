@@ -3,11 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import selection
 from selection.methods import BUILT_IN
-from selection.names import METHODS
+from selection.names import CLUSTERED, FEATURELESS, METHODS, SCORES
 
 
 def test_importing_the_names_loads_neither_numpy_nor_faiss() -> None:
@@ -28,6 +29,23 @@ def test_importing_the_names_loads_neither_numpy_nor_faiss() -> None:
 
 def test_the_listed_methods_are_the_built_in_ones() -> None:
     assert tuple(BUILT_IN) == METHODS
+
+
+def test_the_listed_properties_are_those_of_the_methods() -> None:
+    ids, steps = list("abcdef"), np.arange(6)
+    rows = np.eye(6, dtype=np.float32)
+    scores = {name: np.arange(6.0) for name in SCORES}
+    full = selection.Pool(ids, rows, scores=scores, arrival=steps)
+    clustered = [m for m in METHODS if selection.select(full, 3, m).centroids is not None]
+    assert tuple(clustered) == CLUSTERED
+    bare, unmoved = selection.Pool(ids, arrival=steps), []
+    for method in METHODS:
+        try:
+            selection.select(bare, 3, method)
+        except ValueError:
+            continue
+        unmoved.append(method)
+    assert tuple(unmoved) == FEATURELESS
 
 
 def test_every_public_name_resolves() -> None:
