@@ -3,9 +3,13 @@
 The pool is synthetic: float16 rows on disk, skewed cluster sizes, a fifth of the rows near-copies
 of earlier ones. The plain way is what one writes first: all rows as float32 in memory,
 scikit-learn's MiniBatchKMeans, a full matrix of similarities per cluster, strata in Python lists.
-Every cell runs in a process of its own, so that peak memory is its own.
+Every cell runs in a process of its own, so that memory is its own: ``peak`` is all that was
+resident, with the libraries and the pages of the features on disk; ``working`` is what the
+selection itself allocated beyond the libraries.
 
 ``python scripts/bench_selection.py --rows 10000 100000`` (add 1000000 for the real thing: minutes).
+``--clusters K`` keeps the number of clusters, which else grows with the pool (100 per 100,000 rows,
+so that k-means alone grows with the square). ``--d2`` times D2 pruning instead.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,25 +33,46 @@ SCORES = ("perplexity", "el2n", "entropy", "grand")
 DUPLICATES = 0.2
 PLAIN_LIMIT = 100_000
 
+Cell = dict[str, float | int | str]
+
 
 def main() -> None:
     """Run every cell and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--clusters", type=int, help="default: one per 1,000 rows, at least 10")
+    parser.add_argument("--d2", action="store_true", help="time D2 pruning of a tenth of the rows")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--cell", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the results as JSON")
+    parser.add_argument("--cell", nargs=3, metavar=("WAY", "FOLDER", "K"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
-        print(json.dumps(run_cell(options.cell[0], Path(options.cell[1]))))
+        way, folder, clusters = options.cell
+        print(json.dumps(run_cell(way, Path(folder), int(clusters))))
         return
-    results = []
+    cells = []
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as scratch:
             write_pool(Path(scratch), rows, options.dim)
             ways = ["ours", "plain"] if rows <= PLAIN_LIMIT else ["ours"]
-            results += [in_process(way, Path(scratch)) for way in ways]
-    print(json.dumps(results, indent=1) if options.json else table_of(results))
+            clusters = options.clusters or max(10, rows // 1000)
+            for way in ["d2"] if options.d2 else ways:
+                cells.append(in_process(way, Path(scratch), clusters))
+    results = {"machine": machine(), "dim": options.dim, "cells": cells}
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1) if options.json else table_of(cells))
+
+
+def machine() -> dict[str, str | int | None]:
+    """What the figures were taken on."""
+    names = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {"cores": os.cpu_count(), "processor": names[0].split(":")[1].strip() if names else None}
 
 
 def write_pool(folder: Path, rows: int, dim: int) -> None:
@@ -70,60 +98,123 @@ def write_pool(folder: Path, rows: int, dim: int) -> None:
     np.save(folder / "scores.npy", rng.gamma(2.0, size=(rows, len(SCORES))))
 
 
-def in_process(way: str, folder: Path) -> dict[str, float | int | str]:
+def in_process(way: str, folder: Path, clusters: int) -> Cell:
     """One cell in a process of its own."""
-    command = [sys.executable, __file__, "--cell", way, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result: dict[str, float | int | str] = json.loads(done.stdout)
+    command = [sys.executable, __file__, "--cell", way, str(folder), str(clusters)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: Cell = json.loads(done.stdout)
     print(json.dumps(result), file=sys.stderr)
     return result
 
 
-def run_cell(way: str, folder: Path) -> dict[str, float | int | str]:
-    """Prune to half of the pool, select a fortieth of it; k from the rows (100 per 100,000)."""
+def run_cell(way: str, folder: Path, clusters: int) -> Cell:
+    """Prune to half of the pool, select a fortieth of it; D2 takes a tenth."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     scores = dict(zip(SCORES, np.load(folder / "scores.npy").T, strict=True))
-    rows, k = len(features), max(10, len(features) // 1000)
-    do: Callable[..., tuple[float, float]] = {"ours": ours, "plain": plain}[way]
-    pruning, selecting = do(features, scores, rows // 2, rows // 40, k)
+    rows = len(features)
+    do: Callable[..., dict[str, float]] = {"ours": ours, "plain": plain, "d2": d2}[way]
+    import sklearn.cluster  # noqa: F401  so that libraries do not count as working memory
+
+    import selection.selector  # noqa: F401
+
+    with Watch() as watch:
+        parts = do(features, scores, rows // 2, rows // (10 if way == "d2" else 40), clusters)
     return {
         "rows": rows,
-        "clusters": k,
+        "clusters": clusters,
         "way": way,
-        "prune_seconds": round(pruning, 2),
-        "select_seconds": round(selecting, 2),
-        "seconds": round(pruning + selecting, 2),
-        "peak_mib": round(peak_mib()),
+        **{name: round(seconds, 2) for name, seconds in parts.items()},
+        "seconds": round(sum(parts.values()), 2),
+        "peak_mib": round(memory("VmHWM")),
+        "working_mib": round(watch.peak),
     }
 
 
-def peak_mib() -> float:
-    """Highest resident memory of this process (Linux). ``ru_maxrss`` would count its parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+def memory(field: str) -> float:
+    """A field of this process's status in MiB (Linux). ``ru_maxrss`` would count its parent's."""
+    return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
+
+
+class Watch:
+    """Highest memory of this process that is no file's, beyond what it had at the start, in MiB."""
+
+    def __enter__(self) -> Watch:
+        self.start, self.peak, self.over = memory("RssAnon"), 0.0, threading.Event()
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self
+
+    def look(self) -> None:
+        """Look every few milliseconds."""
+        while not self.over.wait(0.004):
+            self.peak = max(self.peak, memory("RssAnon") - self.start)
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+class Stopwatch:
+    """Seconds spent in functions that are timed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, on the watch."""
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return wrapped
 
 
 def ours(
     features: np.ndarray, scores: dict[str, np.ndarray], kept: int, budget: int, k: int
-) -> tuple[float, float]:
-    """Seconds of pruning and of selecting with this library, from the rows on disk."""
-    from selection import Pool, prune, select
+) -> dict[str, float]:
+    """Seconds of each part with this library, from the rows on disk."""
+    from selection import Pool, clusterwise, prune, pruning, select
 
     ids = [str(i) for i in range(len(features))]
+    parts = {}
+    for name, home, run in (
+        ("prune", pruning, lambda pool: prune(pool, kept, clusters=k)),
+        ("select", clusterwise, lambda pool: select(pool, budget, "adapt-inf-lite", clusters=k)),
+    ):
+        watch = Stopwatch()
+        home.cluster_rows = watch.timed(home.cluster_rows)
+        started = time.perf_counter()
+        run(Pool(ids, features, scores=scores))
+        parts[f"{name}_cluster"] = watch.seconds
+        parts[f"{name}_rows"] = time.perf_counter() - started - watch.seconds
+    return parts
+
+
+def d2(
+    features: np.ndarray, scores: dict[str, np.ndarray], kept: int, budget: int, k: int
+) -> dict[str, float]:
+    """Seconds of the graph and of taking the rows."""
+    from selection.graph import difficulty, spread_scores, take_rows
+    from selection.neighbours import nearest_neighbours
+
     started = time.perf_counter()
-    prune(Pool(ids, features, scores=scores), kept, clusters=k)
+    graph = nearest_neighbours(features)
     middle = time.perf_counter()
-    select(Pool(ids, features, scores=scores), budget, "adapt-inf-lite", clusters=k)
-    return middle - started, time.perf_counter() - middle
+    take_rows(graph, spread_scores(graph, difficulty(scores[SCORES[0]])), budget)
+    return {"graph": middle - started, "take": time.perf_counter() - middle}
 
 
 def plain(
     features: np.ndarray, scores: dict[str, np.ndarray], kept: int, budget: int, k: int
-) -> tuple[float, float]:
+) -> dict[str, float]:
     """The same two answers in the plain way."""
     from sklearn.cluster import MiniBatchKMeans
 
-    started = time.perf_counter()
+    watch, started = Stopwatch(), time.perf_counter()
     vectors = np.asarray(features, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -131,15 +222,22 @@ def plain(
         labels = MiniBatchKMeans(k, batch_size=10_240, random_state=0).fit(vectors).labels_
         return [np.flatnonzero(labels == c) for c in range(k)]
 
+    clusters = watch.timed(clusters)
     keep = []
     for rows in clusters():
         highest = np.triu(vectors[rows] @ vectors[rows].T, 1).max(axis=0, initial=-1)
         keep += rows[np.argsort(highest)[: kept // k]].tolist()
-    middle = time.perf_counter()
+    pruned, middle = watch.seconds, time.perf_counter()
     rng, chosen = np.random.default_rng(0), []
     for rows in clusters():
         chosen += _plain_coverage(rows, scores, budget // k, rng)
-    return middle - started, time.perf_counter() - middle
+    selecting, total = watch.seconds - pruned, time.perf_counter() - middle
+    return {
+        "prune_cluster": pruned,
+        "prune_rows": middle - started - pruned,
+        "select_cluster": selecting,
+        "select_rows": total - selecting,
+    }
 
 
 def _plain_coverage(
@@ -168,14 +266,13 @@ def _plain_coverage(
     return chosen
 
 
-def table_of(results: list[dict[str, float | int | str]]) -> str:
+def table_of(results: list[Cell]) -> str:
     """The cells as a plain table."""
     from adaptinf.console import table
 
-    names = ("rows", "clusters", "way", "prune_seconds", "select_seconds", "seconds", "peak_mib")
-    return table(
-        [[str(r[n]) for n in names] for r in results], [n.replace("_", " ") for n in names]
-    )
+    names = list(results[0])
+    rows = [[str(result[name]) for name in names] for result in results]
+    return table(rows, [name.replace("_", " ") for name in names])
 
 
 if __name__ == "__main__":
