@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from stages.work import Counts, Progress, Work, derived_seed
 if TYPE_CHECKING:
     from adaptinf.features.extractor import BatchFeatures, FeatureExtractor
 
-VERSION = 1
+VERSION = 2
 
 Positions = NDArray[np.int64]
 
@@ -96,10 +97,11 @@ def _featurize(
     pool = read_pool(ingest.folder / "pool.parquet")
     candidates = _candidates(pool, settings.max_rows, derived_seed(seed, step.index))
     adapter = previous.train.folder / "adapter" if previous.train else None
-    with context.adapted_model(adapter) as model:
+    with context.adapted_model(adapter) as model, ExitStack() as stack:
         extractor = FeatureExtractor(
             model, settings.layer, settings.dim, derived_seed(seed, "projection")
         )
+        stack.enter_context(extractor.model_unchanged())
         score = _Scorer(context, pool, extractor)
         refresh = _refresh(context, pool, candidates, previous.featurize, score)
         if refresh.drift:

@@ -32,7 +32,7 @@ _ENOUGH_SECONDS = 0.2
 _TRIAL_FLOPS_CPU = 2e10
 _TRIAL_FLOPS_ACCELERATOR = 2e13
 _LENGTH_ROWS = 8
-_TRIAL_LAYERS = ((1, 1), (2, 1), (1, 2))  # of the text model and of the vision tower
+_TRIAL_LAYERS = ((2, 1), (3, 1), (2, 2))  # of the text model and of the vision tower
 _DEPTHS = ("num_hidden_layers", "depth")
 
 
@@ -132,7 +132,8 @@ def forecast(context: Context, samples: Sequence[Sample], *, scored: bool = True
     prompts = _prompts(context, min(rows, recipe.evaluate.batch_size)).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        models = (_build(source, _cut(config, *n), recipe, device) for n in _TRIAL_LAYERS)
+        everywhere = _everywhere(recipe)
+        models = (_build(source, _cut(config, *n), everywhere, device) for n in _TRIAL_LAYERS)
         trials = [_trial(model, recipe, batch, wide, prompts) for model in models]
     shape = model_shape(source, recipe)
     whole = {name: _whole(name, trials, shape, recipe) for name in trials[0]}
@@ -151,14 +152,14 @@ def forecast(context: Context, samples: Sequence[Sample], *, scored: bool = True
 
 
 def _whole(name: str, trials: Sequence[dict[str, Cost]], shape: ModelShape, recipe: Recipe) -> Cost:
-    """A pass through all layers, from that through one of each tower and what one more adds."""
-    one, text, vision = (trial[name] for trial in trials)
+    """A pass through all layers, from that through two and one and what one more of each adds."""
+    few, text, vision = (trial[name] for trial in trials)
     layers: float = shape.text_layers
     if name == "featurize":
         # Two forward passes and a backward pass, which ends at the recipe's layer.
         layers -= layer_index(recipe.featurize.layer, shape.text_layers) / 3
     seeing = max(0, shape.vision_layers - 1)
-    return one + text.beyond(one) * (layers - 1) + vision.beyond(one) * seeing
+    return few + text.beyond(few) * (layers - 2) + vision.beyond(few) * seeing
 
 
 def _trial(model: Any, recipe: Recipe, batch: Any, wide: Any, prompts: Any) -> dict[str, Cost]:
@@ -223,7 +224,8 @@ def _synchronise() -> None:
 
 def _affordable(context: Context, config: Any, sample: Sample) -> int:
     """Rows like that one that a trial can take through the smallest cut of the model."""
-    smallest = _build(context.model_source, _cut(config, 1, 1), context.recipe, "meta")
+    recipe = _everywhere(context.recipe)
+    smallest = _build(context.model_source, _cut(config, *_TRIAL_LAYERS[0]), recipe, "meta")
     parameters = sum(p.numel() for p in smallest.parameters())
     tokens = _encoded(context, [sample])["input_ids"].shape[1]
     fast = torch.accelerator.is_available()
@@ -261,16 +263,23 @@ def _build(source: ModelSource, config: Any, recipe: Recipe, device: Any) -> Any
     with torch.device(device):
         auto: Any = transformers.AutoModelForImageTextToText
         model = auto.from_config(config, dtype=_dtype(source, config), **extra)
-    settings = recipe.adapter
-    return attach(
-        model, settings.route, r=settings.r, alpha=settings.alpha, dropout=settings.dropout
-    )
+    return attach(model, **recipe.adapter.options)
 
 
 def _dtype(source: ModelSource, config: Any) -> torch.dtype:
     if source.torch_dtype != "auto":
         return getattr(torch, source.torch_dtype)  # type: ignore[no-any-return]
     return config.dtype or config.get_text_config().dtype or torch.float32
+
+
+def _everywhere(recipe: Recipe) -> Recipe:
+    """The recipe with its adapter on all layers of a part: a cut model lacks those of a range."""
+    adapter = recipe.adapter
+    if not isinstance(adapter.placement, tuple):
+        return recipe
+    places = tuple(place.model_copy(update={"layers": "all"}) for place in adapter.placement)
+    adapter = adapter.model_copy(update={"placement": places})
+    return recipe.model_copy(update={"adapter": adapter})
 
 
 def _cut(config: Any, text: int, vision: int) -> Any:

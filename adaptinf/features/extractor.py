@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adaptinf.features.ending import Ending
 from adaptinf.features.forward import Forward, Forwarded
 from adaptinf.features.grounding import UnseenLosses, Way
 from adaptinf.features.inputs import Batch, BatchLayout
 from adaptinf.features.sketch import GradientSketch
 from adaptinf.features.taps import LayerTaps, scoring_mode
+from adaptinf.features.tokens import AnswerTokens
 from adaptinf.models.parts import bare_model, layer_index, text_layers
 
 # Half precision loses signals below 6e-8; a power of two is taken out again without rounding.
@@ -69,7 +72,14 @@ class FeatureExtractor:
         self._forward = Forward(model)
         self._unseen = UnseenLosses(grounding, BatchLayout.of(model), self._forward)
         self._taps = LayerTaps(layers[self.layer], f"layer {self.layer} of the text model")
+        self._ending = Ending(layers, self.layer)
         self._sketch = GradientSketch(dim, seed)
+
+    @contextmanager
+    def model_unchanged(self) -> Iterator[None]:
+        """Inside, the model must not change; batches then share what they have in common."""
+        with self._unseen.model_unchanged():
+            yield
 
     def __call__(self, batch: Mapping[str, Any]) -> BatchFeatures:
         """The features of a batch: what the processor gives, and ``labels`` [b, T].
@@ -85,7 +95,8 @@ class FeatureExtractor:
         rows = Batch(moved, moved.pop("labels"))
         with scoring_mode(self._model):
             with self._taps.listening(), torch.enable_grad():
-                seen = self._forward(rows)
+                with self._ending.only_at(AnswerTokens.of(rows.labels).read):
+                    seen = self._forward(rows)
                 losses = seen.losses
                 sketch, norms = self._gradients(losses)
             with torch.no_grad():
@@ -110,12 +121,12 @@ class FeatureExtractor:
         """Projected gradients [b, dim] and the norms [b] of the full ones."""
         scale = _HALF_SCALE if self._forward.dtype == torch.float16 else 1.0
         sketch = losses.new_zeros(len(losses), self._sketch.dim)
-        squares = losses.new_zeros(len(losses))
+        norms = []
         for factor in self._taps.factors(losses, scale):
-            gradient = factor.gradient() / scale
-            squares = squares + gradient.square().sum((1, 2))
-            sketch = sketch + self._sketch.project(factor.name, gradient)
-        return sketch.detach(), squares.sqrt().detach()
+            gradient = factor.gradient()
+            norms.append(torch.linalg.vector_norm(gradient, dim=(1, 2)))
+            sketch += self._sketch.project(factor.name, gradient)
+        return sketch / scale, torch.linalg.vector_norm(torch.stack(norms), dim=0) / scale
 
 
 def _unit(vectors: Tensor) -> Tensor:

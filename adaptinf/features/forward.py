@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from torch import Tensor, nn
 from adaptinf.features.inputs import Batch
 from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
 from adaptinf.models.backbone import Backbone
-from adaptinf.models.parts import logit_cap, output_embeddings
+from adaptinf.models.parts import logit_cap, output_embeddings, prefix_stands_alone
+from adaptinf.models.prefix import Prefix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +42,7 @@ class Forward:
         self._backbone = Backbone(model)
         self._head = output_embeddings(model)
         self._cap = logit_cap(model)
+        self.prefix_stands_alone = prefix_stands_alone(model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,8 +51,19 @@ class Forward:
 
     def __call__(self, batch: Batch) -> Forwarded:
         """What comes out for a batch; gradients flow back through the losses alone."""
-        answers = AnswerTokens.of(batch.labels)
-        hidden = self._backbone(batch.inputs)
+        return self._scored(self._backbone(batch.inputs), batch.labels)
+
+    def prefix(self, inputs: Mapping[str, Any]) -> Prefix:
+        """What the model keeps of one row without padding, as the start of others."""
+        return self._backbone.prefix(inputs)
+
+    def after(self, prefix: Prefix, text: Batch) -> Forwarded:
+        """What comes out for texts, padded on the right, that follow a prefix in every row."""
+        ids, mask = text.inputs["input_ids"], text.inputs["attention_mask"]
+        return self._scored(self._backbone.after(prefix, ids, mask), text.labels)
+
+    def _scored(self, hidden: Tensor, labels: Tensor) -> Forwarded:
+        answers = AnswerTokens.of(labels)
         states = answers.states(hidden)
         tokens = token_scores(states, self._head, answers.targets, cap=self._cap)
         return Forwarded(hidden, answers, tokens)

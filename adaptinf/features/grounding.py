@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from adaptinf.errors import UserError
 from adaptinf.features.forward import Forward
 from adaptinf.features.inputs import Batch, BatchLayout
+from adaptinf.features.prefix import BlankLosses
 
 Way = Literal["blank", "drop"]
 
@@ -19,7 +21,8 @@ class UnseenLosses:
     """The losses of rows whose images the model does not see (Adapt-Inf, image grounding).
 
     By ``blank`` images, as in the method's released code, or with the image tokens taken out:
-    ``drop``. Either is a forward pass over the rows that have an image, and over those alone.
+    ``drop``. Either is a forward pass over the rows that have an image, and over those alone; with
+    blank images most rows need it for the text after them only (``prefix``).
     """
 
     def __init__(self, way: Way | None, layout: BatchLayout, forward: Forward) -> None:
@@ -28,8 +31,9 @@ class UnseenLosses:
         Raises:
             UserError: there is no such way.
         """
+        self._blank = BlankLosses(layout, forward)
         ways: dict[str, Callable[[Batch], Tensor]] = {
-            "blank": lambda batch: forward(layout.blanked(batch)).losses,
+            "blank": self._blank,
             "drop": lambda batch: forward(layout.images_dropped(batch)).losses,
         }
         if way is not None and way not in ways:
@@ -41,6 +45,12 @@ class UnseenLosses:
             )
         self._without_image = ways[way] if way else None
         self._layout = layout
+
+    @contextmanager
+    def model_unchanged(self) -> Iterator[None]:
+        """Inside, the model must not change; batches then share what they have in common."""
+        with self._blank.model_unchanged():
+            yield
 
     def __call__(self, batch: Batch, seen: Tensor) -> Tensor:
         """The losses [b], for rows without an image those ``seen`` [b]; NaN where there is no way.

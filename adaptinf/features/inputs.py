@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from adaptinf.features.tokens import IGNORED
 from adaptinf.models.parts import fills_rows_with_images, image_token_id
 
-_LISTED = ("pixel_values", "image_sizes", "image_grid_thw", "batch_num_images")
-_FILLED = ("pixel_values", "pixel_attention_mask")
+LISTED = ("pixel_values", "image_sizes", "image_grid_thw", "batch_num_images")
+FILLED = ("pixel_values", "pixel_attention_mask")
 _QUESTIONS = ("qformer_input_ids", "qformer_attention_mask")
 
 # (0 - 0.5) / 0.5: so normalise, by default, the processors of all families that fill rows.
@@ -61,12 +61,12 @@ class BatchLayout:
         every = torch.arange(len(batch.labels), device=rows.device)
         if len(rows) == len(every):
             return batch, every
-        parted = _FILLED if self.filled else ()
+        parted = FILLED if self.filled else ()
         taken = {}
         for name, value in batch.inputs.items():
             if name in parted or name in _QUESTIONS or _shaped(value, batch.labels):
                 taken[name] = value[rows]
-            elif name in _LISTED and not self.filled:
+            elif name in LISTED and not self.filled:
                 # Rows without an image have no part in the list.
                 taken[name] = value
             else:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaptinf.errors import UserError
 from adaptinf.models.parts import bare_model, image_token_id, inner_model
+from adaptinf.models.prefix import Prefix
 
 
 class Backbone:
@@ -35,23 +36,49 @@ class Backbone:
             )
         self._queries = hasattr(self._bare, "query_tokens")
         self._inner = None if self._queries else inner_model(model)
+        decoder = self._bare.get_decoder()
+        self._decoder = decoder.base_model if self._queries else decoder
 
     def __call__(self, inputs: Mapping[str, Any]) -> Tensor:
         """Last hidden states [b, T, h] of inputs as the model's processor gives them.
 
         ``qformer_input_ids`` [b, tokens], where there are such, are asked of every image of a row.
         """
+        return self._output(inputs, use_cache=False).last_hidden_state
+
+    def prefix(self, inputs: Mapping[str, Any]) -> Prefix:
+        """What the decoder keeps of one row without padding, as the start of others."""
+        kept = self._output(inputs, use_cache=True).past_key_values
+        # Qwen counts positions by these, of the row just run, and only where it is told of images.
+        drifts = getattr(self._inner, "rope_deltas", None)
+        told = drifts is not None and "mm_token_type_ids" in inputs
+        return Prefix.of(kept, drift=int(drifts) if told else 0)
+
+    def after(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> Tensor:
+        """Last hidden states [b, T, h] of text that follows a prefix in every row.
+
+        ``ids`` [b, T] hold no images and are padded on the right, where ``mask`` [b, T] is 0.
+        """
+        places = torch.arange(ids.shape[1], device=ids.device) + prefix.following
+        return self._decoder(
+            input_ids=ids,
+            attention_mask=torch.cat([mask.new_ones(len(ids), prefix.tokens), mask], 1),
+            position_ids=places.expand_as(ids),
+            past_key_values=prefix.cache(),
+            use_cache=True,
+        ).last_hidden_state
+
+    def _output(self, inputs: Mapping[str, Any], use_cache: bool) -> Any:
         if self._inner is not None:
-            return self._inner(**inputs, use_cache=False).last_hidden_state
+            return self._inner(**inputs, use_cache=use_cache)
         ids = inputs["input_ids"]
         states = self._bare.get_input_embeddings()(ids)
         if "pixel_values" in inputs:
             places = (ids == image_token_id(self._bare))[:, :, None]
             states = states.masked_scatter(places, self._queried(inputs).to(states.dtype))
-        decoded = self._bare.language_model.base_model(
-            inputs_embeds=states, attention_mask=inputs["attention_mask"], use_cache=False
+        return self._decoder(
+            inputs_embeds=states, attention_mask=inputs["attention_mask"], use_cache=use_cache
         )
-        return decoded.last_hidden_state
 
     def _queried(self, inputs: Mapping[str, Any]) -> Tensor:
         """What the queries found in each image, [images, queries, h]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from peft import PeftModel
@@ -14,12 +15,46 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _DEPTHS = {"first": 0.0, "middle": 0.5, "last": 1.0}
-_LAYER_LISTS = ("layers", "h", "blocks", "block")
+_LAYER_LISTS = ("layers", "layer", "h", "blocks", "block")
+_CONNECTORS = (
+    "multi_modal_projector",
+    "mm_projector",
+    "connector",
+    "qformer",
+    "language_projection",
+    "merger",
+    "deepstack_merger_list",
+    "resampler",
+    "aligner",
+)
 _CAP = "final_logit_softcapping"
 _LOGIT_CHANGES = {_CAP: None, "logit_scale": 1.0, "logits_scaling": 1.0}
 # Others take that setting and do not all apply it: in transformers 5.23 Gemma 3 does not.
 _CAPPING_FAMILIES = ("paligemma",)
 _FILLING_FAMILIES = ("idefics2", "idefics3", "smolvlm")
+# PaliGemma's prefix sees the text after it, InstructBLIP's images the question.
+_CAUSAL_FAMILIES = (
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "smolvlm",
+    "idefics2",
+    "idefics3",
+    "internvl",
+    "gemma3",
+    "blip-2",
+)
+_CAUSAL_TEXTS = (
+    "llama",
+    "mistral",
+    "opt",
+    "qwen2",
+    "qwen2_5_vl_text",
+    "qwen3_vl_text",
+    "gemma3_text",
+)
 
 
 def bare_model(model: nn.Module) -> PreTrainedModel:
@@ -36,14 +71,74 @@ def text_layers(model: nn.Module) -> nn.ModuleList:
         UserError: the text decoder holds no list of layers.
     """
     bare = bare_model(model)
-    queue = deque([bare.get_decoder()])
+    found = _layer_list(bare.get_decoder())
+    if found is None:
+        raise _missing(bare, "list of text decoder layers")
+    return found
+
+
+def vision_layers(model: nn.Module) -> nn.ModuleList:
+    """The blocks of the vision tower, block 0 next to the pixels.
+
+    Raises:
+        UserError: the model has no vision tower, or it holds no list of blocks.
+    """
+    bare = bare_model(model)
+    tower = bare.get_encoder(modality="image")
+    found = None if tower is bare else _layer_list(tower)
+    if found is None:
+        raise _missing(bare, "list of vision blocks")
+    return found
+
+
+def vision_depth(model: nn.Module) -> int:
+    """Vision blocks that have a say: LLaVA takes the states before its last one."""
+    count = len(vision_layers(model))
+    used = getattr(bare_model(model).config, "vision_feature_layer", None)
+    if used is None:
+        return count
+    states = [used] if isinstance(used, int) else used
+    # State 0 is what block 0 is given.
+    return max(state if state >= 0 else count + 1 + state for state in states)
+
+
+def connector(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The modules between vision tower and text: projector, resampler, merger or Q-Former.
+
+    In the model's order; parts of the vision tower that join its patches belong to it.
+
+    Raises:
+        UserError: the model has no such module that is known.
+    """
+    bare = bare_model(model)
+    found = tuple(_named_connectors(bare, bare.get_decoder()))
+    if not found:
+        raise _missing(bare, "connector that is known")
+    return found
+
+
+def _named_connectors(module: nn.Module, text: nn.Module) -> Iterator[nn.Module]:
+    for name, child in module.named_children():
+        if child is text:
+            continue
+        if name not in _CONNECTORS:
+            yield from _named_connectors(child, text)
+        elif isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield child
+
+
+def _layer_list(root: nn.Module) -> nn.ModuleList | None:
+    """The list of layers that is nearest below ``root``."""
+    queue = deque([root])
     while queue:
         module = queue.popleft()
         for name, child in module.named_children():
             if isinstance(child, nn.ModuleList) and name in _LAYER_LISTS:
                 return child
             queue.append(child)
-    raise _missing(bare, "list of text decoder layers")
+    return None
 
 
 def inner_model(model: nn.Module) -> nn.Module:
@@ -97,6 +192,17 @@ def fills_rows_with_images(model: nn.Module) -> bool:
     The model leaves images of nothing but zeros out. Elsewhere the images of a batch are one list.
     """
     return bare_model(model).config.model_type in _FILLING_FAMILIES
+
+
+def prefix_stands_alone(model: nn.Module) -> bool:
+    """Whether what the text model makes of a row's start, images included, is blind to the rest.
+
+    True of families and text models that were tried. It takes attention that looks backwards, or
+    no further than the image it is in (Gemma 3), and images that are seen before the text is.
+    """
+    config = bare_model(model).config
+    text = config.get_text_config().model_type
+    return config.model_type in _CAUSAL_FAMILIES and text in _CAUSAL_TEXTS
 
 
 def image_token_id(model: nn.Module) -> int:

@@ -9,10 +9,11 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from adaptinf.adapters import attach
 from adaptinf.features import FeatureExtractor
 from adaptinf.models.parts import text_layers
 from tests.families import FAMILIES, Family, Row, Shape, without_images
+from tests.families.adapter import adapted
+from tests.families.blip import BLIP2
 from tests.features.plain import (
     Projection,
     plain_features,
@@ -48,15 +49,6 @@ class Case:
 
     def features(self, row: Row) -> tuple[Tensor, Tensor]:
         return plain_features(plain_gradients(self.model, self.loss(row), LAYER), PROJECTION)
-
-
-def adapted(family: Family) -> PeftModel:
-    model = attach(family.build(), r=4, alpha=8)
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
-    return model.eval()
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -123,7 +115,10 @@ def test_rows_without_image_are_not_run_a_second_time(case):
     for options in ({}, {"grounding": "drop"}, {"grounding": None}):
         case.extractor(**options)(case.family.batch(case.rows))
     handle.remove()
-    assert seen == [5, 3, 5, 3, 5]
+    assert seen[:1] + seen[-3:] == [5, 5, 3, 5]
+    # BLIP-2's two rows with one image both begin with it, and that beginning is run for both.
+    blank = [1, 1, 2] if case.family is BLIP2 else [3]
+    assert seen[1:-3] == blank
 
 
 def test_batches_of_text_alone_and_of_images_alone(case, mixed):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import cosine_similarity
 
 from adaptinf.features.sketch import SIDE, FactorMap, GradientSketch
@@ -86,3 +88,50 @@ def test_cosines_are_kept_nearly_as_well_as_by_a_dense_projection():
         0.5: True,
         0.9: True,
     }
+
+
+def layer_gradients(skills, rows, seed):
+    """Gradients [rows, side, rank] by factor as a layer has them: 24 tokens' products, summed.
+
+    The tokens of a row are those of its skill plus as much noise on either side.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {f"{m}.{f}": side for m in range(7) for f, side in (("A", 96), ("B", 160))}
+    parts = {}
+    for name, side in shapes.items():
+        wide = torch.randn(skills, 24, side, generator=generator)[torch.arange(rows) % skills]
+        narrow = torch.randn(skills, 24, 8, generator=generator)[torch.arange(rows) % skills]
+        own = torch.randn(rows, 24, side, generator=generator)
+        parts[name] = (wide + own).mT @ (narrow + torch.randn(narrow.shape, generator=generator))
+    return parts
+
+
+def cosines(vectors):
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    return (unit @ unit.T)[tuple(torch.triu_indices(len(unit), len(unit), 1))]
+
+
+def test_cosines_of_layer_gradients_err_like_those_of_a_dense_projection():
+    """A dense matrix of random signs, drawn as often, of the default size 1024; at most 1.3."""
+    parts = layer_gradients(skills=4, rows=12, seed=2)
+    flat = torch.cat([part.flatten(1) for part in parts.values()], 1)
+    true, sparse, dense = cosines(flat), [], []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        signs = torch.randint(0, 2, (flat.shape[1], 1024), generator=generator) * 2.0 - 1
+        dense.append(cosines(flat @ signs) - true)
+        sparse.append(cosines(sketched(parts, 1024, seed)) - true)
+    error, least = (torch.stack(found).square().mean().sqrt() for found in (sparse, dense))
+    assert 0.2 < true.max() < 0.6
+    assert error < 1.3 * least
+
+
+def test_planted_skills_are_found_in_projected_gradients():
+    """Rows of a skill have cosines near 0.25, less alike than different, yet are one cluster."""
+    parts = layer_gradients(skills=6, rows=180, seed=3)
+    short = sketched(parts, 1024)
+    short = short / short.norm(dim=1, keepdim=True)
+    same = (short @ short.T)[:6, 6:12].diagonal()
+    assert 0.1 < same.mean() < 0.5
+    found = KMeans(6, n_init=5, random_state=0).fit_predict(short.numpy())
+    assert adjusted_rand_score(found, torch.arange(180) % 6) == 1.0

@@ -115,7 +115,7 @@ def test_no_tensor_as_wide_as_the_vocabulary_is_made(monkeypatch):
     monkeypatch.setattr(functional, "linear", noted)
     states, head, targets = problem(torch.float32, bias=False)
     token_scores(states.requires_grad_(True), head, targets, 16).nll.sum().backward()
-    assert widths == [(9, 16), (9, 16), (9, 9)] * 2
+    assert widths == [(9, 16), (9, 16), (9, 9)]
 
 
 def test_answer_positions_are_those_that_predict():

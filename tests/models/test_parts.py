@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from adaptinf.errors import UserError
 from adaptinf.models.parts import (
     bare_model,
+    connector,
     fills_rows_with_images,
     image_token_id,
     inner_model,
@@ -16,6 +17,8 @@ from adaptinf.models.parts import (
     logit_cap,
     output_embeddings,
     text_layers,
+    vision_depth,
+    vision_layers,
 )
 from tests.families import FAMILIES
 
@@ -126,3 +129,31 @@ def test_what_is_missing_is_named():
     model.model.language_model.layers = nn.Linear(1, 1)
     with pytest.raises(UserError, match="no list of text decoder layers"):
         text_layers(model)
+
+
+@pytest.mark.parametrize(
+    ("family", "joining"),
+    [
+        ("llava", ["multi_modal_projector"]),
+        ("qwen2_5_vl", ["merger"]),
+        ("qwen3_vl", ["merger", "deepstack_merger_list.0", "deepstack_merger_list.1"]),
+        ("idefics2", ["connector"]),
+        ("instructblip", ["qformer", "language_projection"]),
+    ],
+)
+def test_connector_is_what_stands_between_vision_and_text(family, joining):
+    model = FAMILIES[family].build()
+    found = {id(module) for module in connector(model)}
+    names = [name for name, module in model.named_modules() if id(module) in found]
+    assert [name.removeprefix("model.").removeprefix("visual.") for name in names] == joining
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vision_layers_are_those_of_the_tower(family):
+    model = FAMILIES[family].build()
+    blocks = vision_layers(model)
+    (name,) = [name for name, module in model.named_modules() if module is blocks]
+    assert len(blocks) == 2
+    assert "vision" in name or "visual" in name
+    # LLaVA and LLaVA-NeXT take the states before their last block.
+    assert vision_depth(model) == (1 if family in ("llava", "llava_next") else 2)

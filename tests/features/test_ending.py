@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from adaptinf.features import FeatureExtractor
+from adaptinf.features.ending import Ending
+from adaptinf.models.parts import text_layers
+
+
+def heard_widths(model, extractor, batch):
+    """Tokens that went into the last layer's attention output and feed-forward part."""
+    last, heard = text_layers(model)[-1], []
+    # A hook on the wrapped module is called with what the parts' own hooks have made.
+    handles = [
+        module.register_forward_pre_hook(lambda _, args: heard.append(args[0].shape[:-1].numel()))
+        for module in (last.self_attn.o_proj.base_layer, last.mlp.down_proj.base_layer)
+    ]
+    extractor(batch)
+    for handle in handles:
+        handle.remove()
+    return heard
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_last_layer_ends_on_the_answers_alone(llava, rows, collate, side):
+    batch = collate(rows, side)
+    answers = int((batch["labels"][:, 1:] != -100).sum())
+    extractor = FeatureExtractor(llava, 1, grounding=None)
+    assert heard_widths(llava, extractor, batch) == [answers, answers]
+
+
+def test_a_tapped_last_layer_and_a_batch_without_answers_are_left_alone(llava, rows, collate):
+    batch = collate(rows)
+    every = batch["labels"].numel()
+    last = FeatureExtractor(llava, "last", grounding=None)
+    assert heard_widths(llava, last, batch) == [every, every]
+    silent = {**batch, "labels": torch.full_like(batch["labels"], -100)}
+    assert heard_widths(llava, FeatureExtractor(llava, 1, grounding=None), silent) == [every, every]
+
+
+class Layer(nn.Module):
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.mlp = mlp
+
+
+def test_parts_are_computed_where_read_and_zero_elsewhere():
+    mlp = nn.Linear(3, 3)
+    read = torch.tensor([[True, False, True, False], [False, False, False, True]])
+    x = torch.randn(2, 4, 3)
+    with Ending(nn.ModuleList([nn.Identity(), Layer(mlp)]), 0).only_at(read):
+        inside = mlp(x)
+        other = mlp(x[:, :2])
+    torch.testing.assert_close(inside[read], mlp(x)[read])
+    assert not inside[~read].any()
+    torch.testing.assert_close(other, mlp(x[:, :2]))
+    torch.testing.assert_close(mlp(x)[~read], nn.functional.linear(x, mlp.weight, mlp.bias)[~read])
+
+
+def test_experts_are_left_alone():
+    mlp = nn.Linear(3, 3)
+    mlp.experts = nn.ModuleList([nn.Linear(3, 3)])
+    x = torch.randn(1, 4, 3)
+    with Ending(nn.ModuleList([nn.Identity(), Layer(mlp)]), 0).only_at(torch.eye(4)[:1] > 0):
+        torch.testing.assert_close(mlp(x), nn.functional.linear(x, mlp.weight, mlp.bias))
