@@ -24,9 +24,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PrivateAttr,
     Strict,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -71,7 +73,8 @@ Positive: TypeAlias = Annotated[Real, Gt(0)]
 Share: TypeAlias = Annotated[Real, Ge(0), Le(1)]
 Method: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "METHODS"))]
 Score: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "SCORES"))]
-Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.adapters.names", "ROUTES"))]
+Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "ROUTES"))]
+PlacementName: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "PLACEMENTS"))]
 Scheduler: TypeAlias = Literal[
     "linear",
     "cosine",
@@ -100,6 +103,11 @@ def _refuse(faults: Mapping[_Loc, str]) -> None:
             {"type": _told(what), "loc": loc, "input": None} for loc, what in faults.items()
         ]
         raise ValidationError.from_exception_data("recipe", details)
+
+
+def _tag(value: object) -> str:
+    """Which kind of value a setting has that is a name, a list or nothing."""
+    return "list" if isinstance(value, list | tuple) else "none" if value is None else "name"
 
 
 class Section(BaseModel):
@@ -282,19 +290,83 @@ class Prune(Section):
     """Rows to keep; null: all, but with adapt-inf-lite 4 times select.budget."""
 
 
+class Place(Section):
+    """Linear modules of one part of the model that get an adapter."""
+
+    part: Literal["vision", "connector", "text"]
+    """Vision tower, what joins it to the text (a projector or Q-Former), or text layers."""
+    leaves: Literal["all"] | tuple[str, ...] = "all"
+    """all, or a list of kinds (q, k, v, o, gate, up, down) and ends of modules' names."""
+    layers: str = "all"
+    """all, a share of them such as upper:0.64 or lower:0.5, or first and last such as 0-21."""
+    r: Literal["full"] | Count | None = None
+    """Rank; null: adapter.r; full: a connector is trained itself and saved with the adapter."""
+    alpha: Positive | None = None
+    """The update is scaled by alpha / r; null: adapter.alpha."""
+    learning_rate: Positive | None = None
+    """Highest learning rate; null: train.learning_rate."""
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_a_choice(cls, layers: str) -> str:
+        if not re.fullmatch(import_module("adaptinf.routes").LAYERS, layers):
+            raise _told(f"{layers!r} names no layers; give all, upper:0.64, lower:0.5 or 0-21")
+        return layers
+
+
 class Adapter(Section):
     """The adapter that is trained."""
 
     route: Route = "lora"
     """Kind of adapter."""
     r: Count = 16
-    """Rank of the update."""
+    """Rank of the update; mixlora: factors that a row uses."""
     alpha: Positive = 32.0
-    """The update is scaled by alpha / r."""
+    """The update is scaled by alpha / r; the authors of mixlora take twice num_experts."""
     dropout: Annotated[Real, Ge(0), Lt(1)] = 0.05
     """Dropout on the adapter's input."""
-    across_steps: Literal["continue"] = "continue"
-    """continue: one adapter is trained further at every step."""
+    placement: Annotated[
+        Annotated[PlacementName, Tag("name")]
+        | Annotated[tuple[Place, ...], Tag("list")]
+        | Annotated[None, Tag("none")],
+        Discriminator(_tag),
+    ] = None
+    """Where it goes: a name, or a list of places; null: conlora for that route, else text."""
+    num_experts: Count = Field(default=16, validate_default=True)
+    """mixlora: factors in each pool of a module."""
+    routing: Literal["input", "input_lora_a_param"] = "input"
+    """mixlora: what B's factors are chosen by, the prompt or also A's factors."""
+    routers: Literal["learned", "frozen"] = "learned"
+    """mixlora: routers learn, or stay as they are drawn, as in the authors' code."""
+    across_steps: Literal["continue", "new_per_task"] = "continue"
+    """continue: one adapter is trained further at every step; new_per_task: every step trains a
+    fresh one on the base model, and is measured with it."""
+
+    @field_validator("placement")
+    @classmethod
+    def _placement_has_an_adapter(
+        cls, placement: str | tuple[Place, ...] | None
+    ) -> str | tuple[Place, ...] | None:
+        if isinstance(placement, tuple) and all(place.r == "full" for place in placement):
+            raise _told("no place gets an adapter; give one without r: full")
+        return placement
+
+    @field_validator("num_experts")
+    @classmethod
+    def _factors_are_chosen(cls, experts: int, info: ValidationInfo) -> int:
+        rank = info.data.get("r", 0)
+        if info.data.get("route") == "mixlora" and rank >= experts:
+            raise _told(f"of {experts} factors r: {rank} leaves none to choose; give a smaller r")
+        return experts
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The adapter as ``adaptinf.adapters.attach`` takes it."""
+        options: dict[str, Any] = self.model_dump(exclude={"across_steps"})
+        if isinstance(self.placement, tuple):
+            place = import_module("adaptinf.routes").Placement
+            options["placement"] = tuple(place(**entry) for entry in options["placement"])
+        return options
 
 
 class Train(Section):
@@ -407,6 +479,21 @@ class Recipe(Section):
                 _refuse({("ceilings",): what})
         return select
 
+    @field_validator("adapter")
+    @classmethod
+    def _adapter_gives_gradients(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
+        """The feature pass reads the gradients of LoRA's matrices, which mixlora has not."""
+        select, prune = info.data.get("select"), info.data.get("prune")
+        free = import_module("selection.names").FEATURELESS
+        if adapter.route == "mixlora" and select and prune:
+            needs = f"select.method {select.method!r}" if select.method not in free else ""
+            needs = needs or ("prune.pool_budget" if prune.pool_budget else "")
+            if needs:
+                hint = f"choose another route, or a method of {', '.join(free)}"
+                what = f"{needs} needs a feature pass, which is made for LoRA and DoRA only; {hint}"
+                _refuse({("route",): what})
+        return adapter
+
     @property
     def recipe_dir(self) -> Path:
         """Folder of the recipe's file, which relative dataset paths start from."""
@@ -457,6 +544,7 @@ _WORDS: dict[Any, str] = {
     dict: "a mapping",
     tuple[str, ...]: "a list of names",
     tuple[Task, ...]: "a list of at least one task",
+    tuple[Place, ...]: "a list of mappings of part, leaves, layers, r, alpha, learning_rate",
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _DEEPEST = 8  # no setting lies deeper, and YAML aliases can form a ring
@@ -600,12 +688,23 @@ class _Spot:
                 spot = cls((*spot.key, str(part)), get_args(spot.kind)[0], ())
             elif get_origin(spot.kind) is dict and loc[-1] != "[key]":
                 spot = cls((*spot.key, str(part)), get_args(spot.kind)[1], ())
+            elif member := spot.member(part):
+                spot = member
             elif part in spot.keys:
                 info = spot.kind.model_fields[part]
                 spot = cls((*spot.key, str(part)), info.annotation, info.metadata)
             else:
                 break
         return spot
+
+    def member(self, tag: int | str) -> _Spot | None:
+        """The list, of the kinds of value that a union has, with this tag."""
+        if get_origin(self.kind) in (Union, UnionType):
+            for tagged in get_args(self.kind):
+                kind, *limits = get_args(tagged) or [tagged]
+                if Tag(str(tag)) in limits and get_origin(kind) is tuple:
+                    return _Spot(self.key, kind, limits)
+        return None
 
     @property
     def keys(self) -> Sequence[str]:

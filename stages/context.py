@@ -127,24 +127,18 @@ class Context:
         The fresh one is the same in every stage: its weights come from the recipe's seed. On
         leaving, the base model is as it was.
         """
-        from adaptinf.adapters.attachment import attach, load_adapter
+        from adaptinf.adapters import attach, detach, load_adapter
 
         settings = self.recipe.adapter
         if adapter is None:
-            wrapped = attach(
-                self._base,
-                settings.route,
-                r=settings.r,
-                alpha=settings.alpha,
-                dropout=settings.dropout,
-                seed=derived_seed(self.recipe.seed, "adapter"),
-            )
+            seed = derived_seed(self.recipe.seed, "adapter")
+            wrapped = attach(self._base, **settings.options, seed=seed)
         else:
             wrapped = load_adapter(self._base, adapter, trainable=trainable)
         try:
             yield wrapped.train() if trainable else wrapped.eval()
         finally:
-            wrapped.unload()
+            detach(wrapped)
 
     def media(self, label: str) -> Path:
         """Where images that come inside a task's annotations are put."""

@@ -14,7 +14,7 @@ from adaptinf.data.pool import read_pool
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work, derived_seed
 
-VERSION = 1
+VERSION = 2
 
 
 def train_work(
@@ -22,6 +22,8 @@ def train_work(
 ) -> Work:
     """Training that goes on from the previous step's adapter, or starts with a fresh one."""
     recipe = context.recipe
+    if recipe.adapter.across_steps == "new_per_task":
+        previous = None
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint}
     if previous:
         inputs["adapter"] = previous.fingerprint
@@ -52,6 +54,7 @@ def _train(
     folder: Path,
     progress: Progress,
 ) -> Counts:
+    from adaptinf.adapters import learning_rates
     from adaptinf.training.trainer import TrainSettings, train_adapter
 
     recipe = context.recipe
@@ -76,14 +79,18 @@ def _train(
             folder,
             base=recipe.model.name,
             seed=derived_seed(recipe.seed, step.index, "train"),
+            rates=learning_rates(model, **recipe.adapter.options),
             advance=progress.advance,
         )
     lineage = {
         "base": recipe.model.name,
-        "continues": previous.step if previous else None,
+        "route": recipe.adapter.route,
+        "across_steps": recipe.adapter.across_steps,
         "step": step.name,
+        "continues": previous.step if previous else None,
+        "parent": previous.fingerprint if previous else None,
         "rows": len(samples),
     }
-    (folder / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
+    (folder / "adapter" / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
     shutil.rmtree(folder / "checkpoints")
     return Counts(len(samples), len(samples))

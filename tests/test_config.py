@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptinf.errors import UserError
+from adaptinf.routes import Placement
 from config import Data, Recipe, Section, Select, Task, load_recipe, resolved_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +123,60 @@ def test_every_setting_is_documented():
 )  # fmt: skip
 def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, message):
     assert mistakes(LEAST + line) == [f"recipe.yaml:4: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ("placement: conlor", "placement: not allowed (seen: 'conlor'); allowed: 'text', 'conlora',"
+         " 'conlora-body', 'dora-llava', 'mixlora-llava', a list of mappings of part, leaves,"
+         " layers, r, alpha, learning_rate or null; did you mean 'conlora'?"),
+        ("placement: [{part: txt}]", "placement.0.part: not allowed (seen: 'txt'); allowed:"
+         " 'vision', 'connector' or 'text'; did you mean 'text'?"),
+        ("placement: [{part: text, leafs: q}]", "placement.0.leafs: unknown key; did you mean"
+         " 'leaves'?"),
+        ("placement: [{part: text, layers: upper}]", "placement.0.layers: 'upper' names no layers;"
+         " give all, upper:0.64, lower:0.5 or 0-21"),
+        ("placement: [{part: connector, r: full}]", "placement: no place gets an adapter; give one"
+         " without r: full"),
+        ("placement: []", "placement: no place gets an adapter; give one without r: full"),
+        ("route: mixlora, r: 16", "num_experts: of 16 factors r: 16 leaves none to choose; give a"
+         " smaller r"),
+        ("route: mixlora, r: 4", "route: select.method 'adapt-inf' needs a feature pass, which is"
+         " made for LoRA and DoRA only; choose another route, or a method of random, sequential,"
+         " multitask"),
+    ],
+)  # fmt: skip
+def test_options_of_the_adapter_are_checked(mistakes, adapter, message):
+    assert mistakes(f"{LEAST}adapter: {{{adapter}}}") == [f"recipe.yaml:4: adapter.{message}"]
+
+
+def test_a_placement_is_a_name_or_a_list(write):
+    assert load_recipe(write(LEAST)).adapter.options["placement"] is None
+    named = load_recipe(write(f"{LEAST}adapter: {{placement: conlora}}"))
+    assert named.adapter.options["placement"] == "conlora"
+    places = "[{part: text, leaves: [q], layers: 0-21, r: 8}, {part: connector, r: full}]"
+    listed = load_recipe(write(f"{LEAST}adapter: {{placement: {places}}}"))
+    assert listed.adapter.options["placement"] == (
+        Placement("text", ("q",), "0-21", r=8),
+        Placement("connector", r="full"),
+    )
+
+
+def test_mixlora_goes_with_methods_that_look_at_no_features(write, mistakes):
+    text = f"{LEAST}adapter: {{route: mixlora, r: 4}}\nselect: {{method: random}}\n"
+    assert load_recipe(write(text)).adapter.route == "mixlora"
+    (told,) = mistakes(f"{text}prune: {{pool_budget: 5}}\n")
+    assert "prune.pool_budget needs a feature pass" in told
+
+
+def test_a_recipe_is_checked_without_torch_and_numpy(write):
+    path = write(f"{LEAST}adapter: {{route: mixlora, r: 4, placement: [{{part: text}}]}}\n")
+    code = "import sys, config; config.load_recipe(sys.argv[1], ['select.method=random']);"
+    code += "print(*({'torch', 'numpy', 'peft', 'transformers'} & sys.modules.keys()))"
+    command = [sys.executable, "-c", code, str(Path(path).absolute())]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_names_of_methods_and_routes_are_checked(mistakes):

@@ -1,13 +1,10 @@
-"""Adapter routes: how the model is made trainable, always in PEFT's own format."""
+"""Adapter routes: how the model is made trainable, always in PEFT's own format.
 
-from adaptinf.adapters.names import ROUTES
+Importing this package makes PEFT know the tuners that are not its own.
+"""
 
-__all__ = ["ROUTES", "attach"]
+from adaptinf.adapters import adem, mixlora
+from adaptinf.adapters.attachment import attach, learning_rates, load_adapter
+from adaptinf.adapters.removal import detach, merge
 
-
-def __getattr__(name: str) -> object:
-    if name == "attach":
-        from adaptinf.adapters.attachment import attach
-
-        return attach
-    raise AttributeError(name)
+__all__ = ["adem", "attach", "detach", "learning_rates", "load_adapter", "merge", "mixlora"]

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from adaptinf.adapters.names import ROUTES
+from adaptinf.adapters.mixlora import MixLoraConfig
+from adaptinf.adapters.placement import Targets, find_targets
+from adaptinf.adapters.presets import placements
 from adaptinf.errors import UserError, suggestion
-from adaptinf.models.parts import text_layers
+from adaptinf.routes import ROUTES, AdapterSettings, Placement
 
 
 def attach(
-    model: PreTrainedModel,
-    route: str = "lora",
-    *,
-    r: int = 16,
-    alpha: float = 32,
-    dropout: float = 0.05,
-    seed: int = 0,
+    model: PreTrainedModel, route: str = "lora", *, seed: int = 0, **options: Any
 ) -> PeftModel:
-    """A fresh adapter on every linear module of the text layers; all else is frozen.
+    """A fresh adapter on ``model``; all else is frozen. ``options``: those of ``AdapterSettings``.
 
-    Vision tower and connector stay as they are: a tuned vision tower forgets (docs/architecture.md
-    weighs the evidence). LoRA (Hu et al. 2022): ``y = W x + alpha/r B A x``, ``B = 0`` at the
-    start, ``A`` drawn from ``seed``.
+    Without a placement it goes on every linear module of the text layers. Vision tower and
+    connector stay as they are: a tuned vision tower forgets (docs/architecture.md weighs the
+    evidence). At the start every route changes nothing. Random weights are drawn from ``seed``.
+
+    - lora (Hu et al. 2022): ``y = W x + alpha/r B A x``, ``B = 0`` at the start.
+    - dora (Liu et al. 2024): the rows of ``W + alpha/r B A`` get the lengths ``m``, trained too.
+    - conlora: LoRA on upper vision blocks, connector and text at once.
+    - mixlora (Shen et al. 2024): ``r`` factors of ``num_experts``, chosen for each row.
 
     Raises:
-        UserError: unknown route.
+        UserError: an unknown route, or a placement that the model or the route cannot have.
     """
+    settings = AdapterSettings(route, **options)
     if route not in ROUTES:
         raise UserError(
             "unknown adapter route",
@@ -40,16 +41,26 @@ def attach(
             seen=route,
             hint=suggestion(route, ROUTES),
         )
-    config = LoraConfig(
-        r=r,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=_text_linears(model),
-        bias="none",
-    )
+    places = placements(model, settings.places)
+    config = _CONFIGS[route](settings, find_targets(model, places), places)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def learning_rates(model: PeftModel, route: str = "lora", **options: Any) -> dict[str, float]:
+    """Learning rates of the trainable parameters, by name, that the placement gives one of its own.
+
+    Route and options are those that ``model`` was made with.
+    """
+    targets = find_targets(model, placements(model, AdapterSettings(route, **options).places))
+    rates = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            for module, rate in targets.rates.items():
+                if name.startswith(f"base_model.model.{module}."):
+                    rates[name] = rate
+    return rates
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
@@ -77,17 +88,41 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     return wrapped
 
 
-def _text_linears(model: PreTrainedModel) -> str:
-    """One anchored pattern: PEFT's short names would also match the vision tower."""
-    layers = text_layers(model)
-    prefix = next(name for name, module in model.named_modules() if module is layers)
-    leaves = sorted(
-        {
-            name.split(".", 1)[1]
-            for name, module in layers.named_modules()
-            if isinstance(module, nn.Linear)
-        }
+def _lora(settings: AdapterSettings, targets: Targets, places: tuple[Placement, ...]) -> LoraConfig:
+    return LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets.pattern,
+        rank_pattern=targets.ranks,
+        alpha_pattern=targets.alphas,
+        modules_to_save=list(targets.whole) or None,
+        use_dora=settings.route == "dora",
+        bias="none",
     )
 
-    alternatives = "|".join(re.escape(leaf) for leaf in leaves)
-    return rf"{re.escape(prefix)}\.\d+\.({alternatives})"
+
+def _mixlora(
+    settings: AdapterSettings, targets: Targets, places: tuple[Placement, ...]
+) -> PeftConfig:
+    for place in places:
+        if place.r != "full" and (place.part != "text" or place.r or place.alpha):
+            raise UserError(
+                "MixLoRA goes on the text part, with one rank and alpha",
+                where="adapter.placement",
+                seen=place,
+                hint="give part: text without r and alpha; a connector can have r: full",
+            )
+    return MixLoraConfig(
+        target_modules=targets.pattern,
+        modules_to_save=list(targets.whole) or None,
+        num_experts=settings.num_experts,
+        rank=settings.r,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        routing=settings.routing,
+        routers=settings.routers,
+    )
+
+
+_CONFIGS = {"lora": _lora, "dora": _lora, "conlora": _lora, "mixlora": _mixlora}

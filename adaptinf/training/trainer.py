@@ -46,15 +46,16 @@ _CARD = """\
 base_model: {base}
 library_name: peft
 pipeline_tag: image-text-to-text
-tags: [adaptinf, lora, "base_model:adapter:{base}"]
+tags: [adaptinf, {route}, "base_model:adapter:{base}"]
 ---
 
-A PEFT adapter for `{base}`, one step of a lifelong run. The folder above tells the rest: the step's
-selected rows (`select/selection.parquet`), what the adapter continues (`train/lineage.json`), its
-losses (`train/log.jsonl`) and its answers to every benchmark (`evaluate/`).
+A PEFT adapter for `{base}`, one step of a lifelong run. Its route is {route}. `lineage.json` tells
+what it continues, the folders above the rest: the step's selected rows
+(`select/selection.parquet`), its losses (`train/log.jsonl`) and its answers to every benchmark
+(`evaluate/`).
 
 ```python
-from peft import PeftModel
+{imports}from peft import PeftModel
 
 model = PeftModel.from_pretrained(base_model, "this/folder")
 ```
@@ -70,6 +71,35 @@ class _Progress(TrainerCallback):
         self._advance(self._rows)
 
 
+class _RatedTrainer(Trainer):
+    """A Trainer some of whose parameters have a learning rate of their own, on the same course."""
+
+    def __init__(self, rates: Mapping[str, float], **arguments: Any) -> None:
+        self._rates = rates
+        super().__init__(**arguments)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if fresh and self._rates:
+            named = (self.model if model is None else model).named_parameters()
+            rates = {p: self._rates[name] for name, p in named if name in self._rates}
+            optimizer.param_groups[:] = [
+                part for group in optimizer.param_groups for part in _by_rate(group, rates)
+            ]
+        return optimizer
+
+
+def _by_rate(
+    group: Mapping[str, Any], rates: Mapping[torch.nn.Parameter, float]
+) -> list[dict[str, Any]]:
+    """A group of an optimiser as one for each learning rate, its own first."""
+    parts: dict[float, list[torch.nn.Parameter]] = {group["lr"]: []}
+    for parameter in group["params"]:
+        parts.setdefault(rates.get(parameter, group["lr"]), []).append(parameter)
+    return [{**group, "lr": rate, "params": params} for rate, params in parts.items()]
+
+
 def train_adapter(
     model: PeftModel,
     collator: Collator,
@@ -79,11 +109,13 @@ def train_adapter(
     *,
     base: str,
     seed: int = 0,
+    rates: Mapping[str, float] | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> None:
     """Train ``model``'s adapter and write ``folder/adapter`` and ``folder/log.jsonl``.
 
-    ``base`` is the base model's name as the adapter's configuration shall tell it.
+    ``base`` is the base model's name as the adapter's configuration shall tell it. ``rates`` are
+    highest learning rates of parameters, by name, that have one of their own.
 
     Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
     from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
@@ -96,7 +128,8 @@ def train_adapter(
         raise UserError("no rows were selected", where="train", hint="raise select.budget")
     scratch = folder / "checkpoints"
     rows = settings.batch_size * settings.accumulate
-    trainer = Trainer(
+    trainer = _RatedTrainer(
+        rates=rates or {},
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows)),
         data_collator=collator,
@@ -169,7 +202,7 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     model.peft_config[model.active_adapter].base_model_name_or_path = base
     # Embeddings carry no adapter; asked to look for itself, PEFT would ask a hub about them.
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").write_text(_CARD.format(base=base))
+    (folder / "README.md").write_text(_card(model, base))
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     expected = {key: tuple(tensor.shape) for key, tensor in state.items()}
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
@@ -181,3 +214,12 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
             seen=f"{len(saved)} of {len(expected)} tensors",
             hint="please report this with your train settings",
         )
+
+
+def _card(model: PeftModel, base: str) -> str:
+    """The adapter's card. A tuner that is not PEFT's own says what to import for it."""
+    config = model.peft_config[model.active_adapter]
+    route = "dora" if getattr(config, "use_dora", False) else config.peft_type.value.lower()
+    load_with = getattr(config, "load_with", "")
+    imports = f"{load_with}  # makes PEFT know {config.peft_type.value}\n" if load_with else ""
+    return _CARD.format(base=base, route=route, imports=imports)

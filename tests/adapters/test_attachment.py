@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from adaptinf.adapters import ROUTES, attach
+from adaptinf.adapters import attach
 from adaptinf.adapters.attachment import load_adapter
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model
@@ -55,9 +55,8 @@ def test_only_linears_of_the_text_layers_are_trained() -> None:
 
 
 def test_unknown_route_names_what_there_is() -> None:
-    with pytest.raises(UserError, match="known: lora"):
+    with pytest.raises(UserError, match=r"unknown adapter route.*mixlora"):
         attach(tiny(), route="xyz")
-    assert ROUTES == ("lora",)
 
 
 def changed_adapter(folder: Path) -> torch.Tensor:

@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
 
-from adaptinf.adapters.attachment import attach
+from adaptinf.adapters import attach, learning_rates
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
+from adaptinf.routes import Placement
 from adaptinf.training.checkpoints import last_sealed
-from adaptinf.training.trainer import TrainSettings, train_adapter
+from adaptinf.training.trainer import TrainSettings, save_adapter, train_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
 
@@ -52,6 +55,7 @@ def run(
     collator: Collator,
     samples: Sequence[Sample],
     kill_after: int | None = None,
+    adapter: Mapping[str, Any] = MappingProxyType({}),
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -64,7 +68,8 @@ def run(
             raise Killed
 
     folder.mkdir(exist_ok=True)
-    model = attach(load_model(ModelSource("tiny")), r=4, dropout=0.1, seed=0).train()
+    options = {"r": 4, "dropout": 0.1, **adapter}
+    model = attach(load_model(ModelSource("tiny")), **options, seed=0).train()
     train_adapter(
         model,
         collator,
@@ -73,6 +78,7 @@ def run(
         folder,
         base="tiny",
         seed=5,
+        rates=learning_rates(model, **options),
         advance=advance,
     )
     return rows
@@ -105,6 +111,61 @@ def test_same_seed_gives_the_same_bytes_also_after_a_kill(
     # Steps 4 and 5 are lost with the kill, steps 1 to 3 are not done again.
     assert run(tmp_path / "c", collator, samples) == 6 * 4
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"route": "dora", "placement": (Placement("text"), Placement("connector", r="full"))},
+        {"route": "conlora"},
+        {"route": "mixlora", "num_experts": 6, "placement": "mixlora-llava"},
+    ],
+    ids=["dora", "conlora", "mixlora"],
+)
+def test_every_route_ends_with_the_same_bytes_after_a_kill(
+    tmp_path: Path, collator: Collator, samples: list[Sample], adapter: dict[str, Any]
+) -> None:
+    run(tmp_path / "a", collator, samples, adapter=adapter)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, adapter=adapter, kill_after=20)
+    run(tmp_path / "c", collator, samples, adapter=adapter)
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_a_parameter_may_have_a_learning_rate_of_its_own(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    # AdamW's first step moves a weight with a clear gradient by its learning rate.
+    places = (Placement("text", learning_rate=1e-3), Placement("connector", r="full"))
+    model = attach(load_model(ModelSource("tiny")), r=4, dropout=0.0, placement=places).train()
+    before = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
+    settings = TrainSettings(learning_rate=1e-4, batch_size=10, scheduler="constant", warmup=0)
+    rates = learning_rates(model, placement=places)
+    train_adapter(model, collator, samples, settings, tmp_path, base="tiny", rates=rates)
+    after = dict(model.named_parameters())
+    steps = {name: (after[name] - p).abs().max().item() for name, p in before.items()}
+    assert steps.keys() - rates.keys() == {n for n in steps if "modules_to_save" in n}
+    moved = {name: step for name, step in steps.items() if step}
+    assert {round(step, 5) for name, step in moved.items() if name in rates} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "told"),
+    [
+        ({"route": "dora"}, ["Its route is dora.", "python\nfrom peft import PeftModel"]),
+        (
+            {"route": "mixlora", "num_experts": 6},
+            ["route is mixlora", "import adaptinf.adapters.mixlora  # makes PEFT know MIXLORA"],
+        ),
+    ],
+    ids=["dora", "mixlora"],
+)
+def test_the_card_names_the_route_and_what_to_import(
+    tmp_path: Path, adapter: dict[str, Any], told: list[str]
+) -> None:
+    save_adapter(attach(load_model(ModelSource("tiny")), r=4, **adapter), tmp_path, "tiny")
+    card = (tmp_path / "README.md").read_text()
+    assert all(phrase in card for phrase in told)
 
 
 def test_broken_checkpoints_are_not_loaded(

@@ -1,0 +1,85 @@
+"""What a step's training starts from, and the folder that it leaves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from adaptinf.data.world.build import WorldSizes, build_world
+from config import Recipe
+from stages.context import Context
+from stages.walk import plan_walk
+from stages.work import Work
+
+
+class Silent:
+    def total(self, rows: int) -> None: ...
+
+    def advance(self, rows: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    sizes = WorldSizes(scale=0.01, benchmark_rows=4)
+    return build_world(tmp_path_factory.mktemp("world") / "world", 0, sizes)
+
+
+@pytest.fixture
+def context(world, tmp_path):
+    def make(**adapter: object) -> Context:
+        recipe = Recipe(
+            output_dir=tmp_path / "run",
+            tasks=[{"dataset": "llava"}, {"dataset": "mantis"}],
+            select={"method": "random", "budget": 4},
+            adapter=adapter,
+            train={"batch_size": 2},
+            evaluate={"benchmarks": ["caption"]},
+        )
+        return Context(recipe, world)
+
+    return make
+
+
+def perform(work: Work) -> None:
+    work.folder.mkdir(parents=True)
+    work.perform(work.folder, Silent())
+    (work.folder / "DONE").write_text(json.dumps({"fingerprint": work.fingerprint}))
+
+
+def test_a_new_adapter_per_task_knows_nothing_of_the_one_before(context) -> None:
+    for mode, continues in (("continue", [False, True]), ("new_per_task", [False, False])):
+        trains = [step.train for step in plan_walk(context(across_steps=mode))[1:]]
+        assert ["adapter" in train.inputs for train in trains] == continues
+
+
+@pytest.mark.parametrize(
+    ("adapter", "continues"),
+    [
+        ({"route": "mixlora", "r": 2, "num_experts": 4}, "1-llava"),
+        ({"route": "dora", "placement": "dora-llava", "across_steps": "new_per_task"}, None),
+    ],
+    ids=["mixlora", "dora"],
+)
+def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, continues) -> None:
+    made = context(**adapter)
+    with made.base_model() as base:
+        before = {name: value.clone() for name, value in base.state_dict().items()}
+    first, second = plan_walk(made)[1:]
+    for step in (first, second):
+        for work in step.ordered:
+            perform(work)
+    with made.base_model() as base:
+        after = base.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    told = json.loads((second.train.folder / "adapter" / "lineage.json").read_text())
+    assert (told["step"], told["continues"], told["rows"]) == ("2-mantis", continues, 4)
+    assert (told["route"], told["base"]) == (adapter["route"], "tiny")
+    assert told["parent"] == (first.train.fingerprint if continues else None)
+    for step in (first, second):
+        with made.adapted_model(step.train.folder / "adapter") as model:
+            assert model.active_adapter == "default"
