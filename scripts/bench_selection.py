@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--d2", action="store_true", help="time D2 pruning of a tenth of the rows")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep the results as JSON")
+    parser.add_argument("--page", type=Path, help="put the table there, after <!-- FILE -->")
     parser.add_argument("--cell", nargs=3, metavar=("WAY", "FOLDER", "K"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
@@ -64,7 +65,17 @@ def main() -> None:
     results = {"machine": machine(), "dim": options.dim, "cells": cells}
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
+    if options.out and options.page:
+        put_table(options.page, options.out, table_of(cells))
     print(json.dumps(results, indent=1) if options.json else table_of(cells))
+
+
+def put_table(page: Path, file: Path, table: str) -> None:
+    """Replace what stands between the comment that names the file and the next ``<!-- end -->``."""
+    opening, ending = f"<!-- {file} -->\n", "<!-- end -->"
+    before, rest = page.read_text().split(opening)
+    after = rest.split(ending, 1)[1]
+    page.write_text(f"{before}{opening}\n```\n{table}\n```\n\n{ending}{after}")
 
 
 def machine() -> dict[str, str | int | None]:

@@ -170,3 +170,13 @@ def test_every_skill_of_the_world_was_seen_to_be_learnable() -> None:
     checked = json.loads((ROOT / "docs/skills.json").read_text())
     assert {row["skill"] for row in checked} == set(SKILLS)
     assert all(row["after"] >= 80 for row in checked)
+
+
+def test_tables_of_speed_are_those_that_were_measured() -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from bench_selection import table_of
+
+    page = (ROOT / "docs" / "selection.md").read_text()
+    for file, block in re.findall(r"<!-- (docs/bench/\S+) -->(.*?)<!-- end -->", page, re.DOTALL):
+        cells = json.loads((ROOT / file).read_text())["cells"]
+        assert block.strip() == f"```\n{table_of(cells)}\n```"
