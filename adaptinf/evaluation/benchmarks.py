@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from adaptinf.errors import UserError, suggestion
+from adaptinf.evaluation.scorers import SCORERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,16 @@ def load_benchmark(file: Path) -> Benchmark:
         raise UserError("a benchmark needs name, questions and metric", where=str(file), seen=spec)
     for key in set(spec) - keys:
         raise UserError("unknown key", where=str(file), seen=key, hint=suggestion(key, keys))
+    metric = str(spec["metric"])
+    if metric not in SCORERS:
+        hint = suggestion(metric, SCORERS)
+        raise UserError("unknown metric", where=str(file), seen=metric, hint=hint)
     return Benchmark(
         name=str(spec["name"]),
         skill=str(spec.get("skill", spec["name"])),
         questions=file.parent / spec["questions"],
         images=file.parent / spec.get("images", "."),
-        metric=str(spec["metric"]),
+        metric=metric,
         max_new_tokens=int(spec.get("max_new_tokens", 64)),
         taught_by=tuple(spec.get("taught_by") or ()),
     )

@@ -75,6 +75,9 @@ def test_broken_benchmarks_say_where(tmp_path: Path) -> None:
     file.write_text("name: mine\nquestions: q.jsonl\nmetrik: exact\nmetric: exact\n")
     with pytest.raises(UserError, match="did you mean 'metric'"):
         load_benchmark(file)
+    file.write_text("name: mine\nquestions: q.jsonl\nmetric: exakt\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: unknown metric.*'exakt'.*exact"):
+        load_benchmark(file)
     file.write_text("name: mine\nquestions: q.jsonl\nmetric: exact\n")
     (tmp_path / "q.jsonl").write_text(
         '{"question_id": 1, "text": "t", "answer": "a"}\n{"question_id": 2, "text": "t"}\n'
