@@ -16,7 +16,7 @@ from selection.unit import row_peaks, unit_rows
 
 NEIGHBOURS = 10
 ALL_PAIRS = 50_000
-"""Up to so many rows all pairs are compared: minutes beyond it, hours at a million."""
+"""Up to so many rows all pairs are compared; the time grows with the square."""
 
 NEAR_CLUSTERS = 8
 BLOCK_ROWS = 4096

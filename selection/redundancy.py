@@ -49,7 +49,8 @@ def redundancy(
 
     With a ``budget``, a row that cannot be among so many least redundant ones any more is compared
     no further: it has the nearest of those it was compared with, a lower bound of its M_j. What is
-    kept is the same; of 130,000 rows that are to leave 1,000 a tenth of the comparisons remain.
+    kept is the same. Of 19,068 rows that were to leave 960, 30 % of the comparisons remained
+    (measured).
     """
     found = Redundancy.unknown(len(rows))
     is_open = np.ones(len(rows), dtype=np.bool_)

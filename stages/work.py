@@ -152,11 +152,11 @@ def file_digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
     draft = path.with_name(path.name + ".draft")
-    with draft.open("w") as stream:
-        stream.write(text)
+    with draft.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     draft.replace(path)

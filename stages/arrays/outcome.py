@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from stages.arrays.explanation import Explanation
 from stages.arrays.inputs import Inputs
 from stages.arrays.order import Files, Order
 from stages.arrays.summary import explanation_text, summary_text
+from stages.work import write_atomically
 
 SUFFIXES = (".parquet", ".json", ".jsonl")
 
@@ -94,7 +94,7 @@ def write_outputs(
     contents[files.summary] = (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
     for path, content in contents.items():
         try:
-            _write_whole(path, content)
+            write_atomically(path, content)
         except OSError as error:
             raise UserError("cannot be written", where=str(path), seen=str(error)) from error
 
@@ -114,12 +114,3 @@ def _rows(files: Files, inputs: Inputs, selection: Selection) -> bytes:
 def _check_suffix(path: Path, suffixes: Sequence[str]) -> None:
     if path.suffix not in suffixes:
         raise UserError(f"the name must end in {', '.join(suffixes)}", where=str(path))
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from selection import Pool, Request, select
+from selection import Pool, select
 from selection.coincide import (
-    coincide,
     matching_rows,
     mean_kernel,
     sequential_shares,
@@ -140,41 +138,3 @@ def test_the_method_equals_the_plain_formula() -> None:
     for rows, k, share in zip(members, kernels, shares, strict=True):
         expected += rows[matching_by_hand(k, share)].tolist()
     assert result.indices.tolist() == sorted(expected)
-
-
-def test_features_are_needed() -> None:
-    with pytest.raises(ValueError, match="coincide needs features"):
-        select(Pool(["a"]), 1, method="coincide")
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.integers(0, 30),
-    st.integers(0, 40),
-    st.one_of(st.just("auto"), st.integers(1, 9)),
-    st.integers(0, 10**6),
-)
-def test_every_budget_is_met_exactly(n: int, budget: int, clusters: int | str, seed: int) -> None:
-    result = select(pool_of(n, seed), budget, method="coincide", seed=seed, clusters=clusters)
-    assert len(set(result.indices.tolist())) == len(result.indices) == min(budget, n)
-    assert all(c["budget"] <= c["size"] for c in result.summary["clusters"])
-
-
-def test_the_same_seed_gives_the_same_rows_on_one_or_two_threads() -> None:
-    tables = []
-    for threads in (1, 2):
-        with threadpool_limits(threads):
-            tables.append(select(pool_of(900, d=8), 200, method="coincide", seed=3).table)
-    assert tables[0].equals(tables[1])
-    assert not tables[0].equals(select(pool_of(900, d=8), 200, method="coincide", seed=4).table)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 20), st.integers(0, 25), st.integers(0, 10**6))
-def test_given_centroids_may_leave_clusters_empty(n: int, budget: int, seed: int) -> None:
-    centroids = np.random.default_rng(seed).standard_normal((6, 3))
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    choice = coincide(pool_of(n, seed), Request(budget, seed, centroids=centroids))
-    assert len(set(choice.indices.tolist())) == len(choice.indices) == min(budget, n)
-    assert choice.centroids is not None
-    assert choice.centroids.shape == (6, 3)

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from selection import Pool, Request, select
-from selection.density import bounded_shares, density_based_pruning, isolation, softmax
+from selection import Pool, select
+from selection.density import bounded_shares, isolation, softmax
 from selection.kmeans import cluster_rows
 
 
@@ -117,41 +116,3 @@ def test_rows_that_cancel_out_have_no_centroid_and_break_nothing() -> None:
     rows = np.array([[1.0, 0.0], [-1.0, 0.0]] * 4, np.float32)
     result = select(Pool(list("abcdefgh"), rows), 3, method="dbp", clusters=1)
     assert result.indices.tolist() == [0, 1, 2]
-
-
-def test_features_are_needed() -> None:
-    with pytest.raises(ValueError, match="dbp needs features"):
-        select(Pool(["a"]), 1, method="dbp")
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.integers(0, 30),
-    st.integers(0, 40),
-    st.one_of(st.just("auto"), st.integers(1, 9)),
-    st.integers(0, 10**6),
-)
-def test_every_budget_is_met_exactly(n: int, budget: int, clusters: int | str, seed: int) -> None:
-    result = select(pool_of(n, seed), budget, method="dbp", seed=seed, clusters=clusters)
-    assert len(set(result.indices.tolist())) == len(result.indices) == min(budget, n)
-    assert all(c["budget"] <= c["size"] for c in result.summary["clusters"])
-
-
-def test_the_same_seed_gives_the_same_rows_on_one_or_two_threads() -> None:
-    tables = []
-    for threads in (1, 2):
-        with threadpool_limits(threads):
-            tables.append(select(pool_of(900, d=8), 200, method="dbp", seed=3).table)
-    assert tables[0].equals(tables[1])
-    assert not tables[0].equals(select(pool_of(900, d=8), 200, method="dbp", seed=4).table)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 20), st.integers(0, 25), st.integers(0, 10**6))
-def test_given_centroids_may_leave_clusters_empty(n: int, budget: int, seed: int) -> None:
-    centroids = np.random.default_rng(seed).standard_normal((6, 3))
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    choice = density_based_pruning(pool_of(n, seed), Request(budget, seed, centroids=centroids))
-    assert len(set(choice.indices.tolist())) == len(choice.indices) == min(budget, n)
-    assert choice.centroids is not None
-    assert choice.centroids.shape == (6, 3)

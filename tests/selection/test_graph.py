@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from selection import Pool, select
 from selection.graph import difficulty, spread_scores, take_rows
 from selection.neighbours import nearest_neighbours
-from selection.unit import unit_rows
+from tests.selection.oracles import edges_by_hand
 
 
 def pool_of(n: int, seed: int = 0, d: int = 3) -> Pool:
@@ -23,18 +22,6 @@ def pool_of(n: int, seed: int = 0, d: int = 3) -> Pool:
     scores = rng.integers(-3, 9, n).astype(float)
     scores[rng.random(n) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
     return Pool([f"r{i}" for i in range(n)], features, scores={"el2n": scores})
-
-
-def edges_by_hand(rows: NDArray[np.float64], q: int) -> dict[tuple[int, int], float]:
-    """Squared distance of every joined pair, from all pairs, both ways round."""
-    usable = [i for i, row in enumerate(rows) if np.isfinite(row).all() and row.any()]
-    unit = {i: unit_rows(rows, np.array([i]))[0].astype(float) for i in usable}
-    edges = {}
-    for i in usable:
-        cosines = {j: round(float(unit[i] @ unit[j]), 6) for j in usable if j != i}
-        for j in sorted(cosines, key=lambda j: (-cosines[j], j))[:q]:
-            edges[i, j] = edges[j, i] = 2 - 2 * cosines[j]
-    return edges
 
 
 def d2_by_hand(

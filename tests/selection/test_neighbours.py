@@ -7,19 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from selection import neighbours
 from selection.neighbours import Graph, nearest_neighbours
-from selection.unit import unit_rows
-
-
-def edges_by_hand(rows: NDArray[np.float64], q: int) -> dict[tuple[int, int], float]:
-    """Squared distance of every joined pair, from all pairs, both ways round."""
-    usable = [i for i, row in enumerate(rows) if np.isfinite(row).all() and row.any()]
-    unit = {i: unit_rows(rows, np.array([i]))[0].astype(float) for i in usable}
-    edges = {}
-    for i in usable:
-        cosines = {j: round(float(unit[i] @ unit[j]), 6) for j in usable if j != i}
-        for j in sorted(cosines, key=lambda j: (-cosines[j], j))[:q]:
-            edges[i, j] = edges[j, i] = 2 - 2 * cosines[j]
-    return edges
+from tests.selection.oracles import edges_by_hand
 
 
 def edges_of(graph: Graph) -> set[tuple[int, int]]:

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from selection import Pool, Request, select
+from selection import Pool, select
 from selection.budget import water_fill
 from selection.kmeans import cluster_rows
 from selection.redundancy import redundancy
-from selection.semdedup import duplicates, semdedup
+from selection.semdedup import duplicates
 
 
 def pool_of(n: int, seed: int = 0, d: int = 3) -> Pool:
@@ -105,24 +105,6 @@ def test_planted_copies_go_first() -> None:
     assert select(pool, 200, method="semdedup", clusters=1).indices.tolist() == list(range(200))
 
 
-def test_features_are_needed() -> None:
-    with pytest.raises(ValueError, match="semdedup needs features"):
-        select(Pool(["a"]), 1, method="semdedup")
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 30),
-    st.integers(0, 40),
-    st.one_of(st.just("auto"), st.integers(1, 9)),
-    st.integers(0, 10**6),
-)
-def test_every_budget_is_met_exactly(n: int, budget: int, clusters: int | str, seed: int) -> None:
-    result = select(pool_of(n, seed), budget, method="semdedup", seed=seed, clusters=clusters)
-    assert len(set(result.indices.tolist())) == len(result.indices) == min(budget, n)
-    assert sum(c["budget"] for c in result.summary["clusters"]) == min(budget, n)
-
-
 def test_unusable_rows_are_drawn_by_the_seed_and_threads_change_nothing() -> None:
     tables = []
     for threads in (1, 2):
@@ -132,14 +114,3 @@ def test_unusable_rows_are_drawn_by_the_seed_and_threads_change_nothing() -> Non
     zeros = Pool([f"r{i}" for i in range(50)], np.zeros((50, 2), np.float16))
     one, two = (select(zeros, 9, method="semdedup", seed=s).indices.tolist() for s in (0, 1))
     assert one != two
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 20), st.integers(0, 25), st.integers(0, 10**6))
-def test_given_centroids_may_leave_clusters_empty(n: int, budget: int, seed: int) -> None:
-    centroids = np.random.default_rng(seed).standard_normal((6, 3))
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    choice = semdedup(pool_of(n, seed), Request(budget, seed, centroids=centroids))
-    assert len(set(choice.indices.tolist())) == len(choice.indices) == min(budget, n)
-    assert choice.centroids is not None
-    assert choice.centroids.shape == (6, 3)
