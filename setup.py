@@ -40,7 +40,14 @@ setup(
     extras_require={
         "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
         "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
-        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "types-PyYAML",
+        ],
     },
     entry_points={
         "console_scripts": [
