@@ -10,17 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adaptinf.features.ending import Ending
+from adaptinf.features.embeddings import Embeddings, Tokens
 from adaptinf.features.forward import Forward, Forwarded
+from adaptinf.features.gradients import (
+    BackwardGradients,
+    GradientSource,
+    Kind,
+    ZeroOrderGradients,
+)
 from adaptinf.features.grounding import UnseenLosses, Way
 from adaptinf.features.inputs import Batch, BatchLayout
 from adaptinf.features.sketch import GradientSketch
-from adaptinf.features.taps import LayerTaps, scoring_mode
+from adaptinf.features.taps import scoring_mode
 from adaptinf.features.tokens import AnswerTokens
 from adaptinf.models.parts import bare_model, layer_index, text_layers
-
-# Half precision loses signals below 6e-8; a power of two is taken out again without rounding.
-_HALF_SCALE = 1024.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,8 +31,9 @@ class BatchFeatures:
     """Features of ``b`` rows, on the CPU.
 
     ``gradients`` [b, dim] float32 are unit vectors (or zero), ``gradient_norms`` [b] float32 the
-    norms of the gradients before projection, ``embeddings`` [b, hidden] float32 mean last hidden
-    states over the positions that predict answer tokens. ``scores`` are float64 [b] by name:
+    norms of the gradients before projection, ``embeddings`` [b, hidden] float32 mean states, by
+    default the last ones over the positions that predict answer tokens. ``scores`` are float64 [b]
+    by name:
     perplexity el2n entropy grand image_grounding. ``n_answer`` [b] int64 counts answer tokens; a
     row that has none has zero vectors and NaN scores.
     """
@@ -42,7 +46,7 @@ class BatchFeatures:
 
 
 class FeatureExtractor:
-    """Features of rows under a model with a LoRA adapter (Adapt-Inf, step 1).
+    """Features of rows under a model, with or without an adapter (Adapt-Inf, step 1).
 
     The loss is, per row, the mean NLL over its answer tokens, so a row's features do not depend on
     what else is in the batch. The model is left as it was: weights, ``.grad``, flags, modes.
@@ -55,6 +59,9 @@ class FeatureExtractor:
         dim: int = 1024,
         seed: int = 0,
         grounding: Way | None = "blank",
+        gradients: Kind = "auto",
+        embed_tokens: Tokens = "answer",
+        embed_layer: int | float | str = "last",
     ) -> None:
         """An extractor for one ``layer`` of the text model, gradients projected to ``dim``.
 
@@ -62,18 +69,29 @@ class FeatureExtractor:
         projection follows from ``seed`` and the modules' names. Image grounding compares with
         "blank" images or with none ("drop"); its column is NaN, and costs nothing, with None.
 
+        ``gradients`` are those of LoRA's matrices ("adapter", as in the paper), of the model's own
+        ("weights": under any adapter or none; half of a fresh LoRA's are zero), the first where
+        there are such and else the second ("auto"), or "zero-order" estimates of the first.
+        Embeddings are means over "answer", "text" or "image" tokens, of the last hidden states or
+        of what another layer gives.
+
         Raises:
             UserError: the model lacks a part that is needed, or the layer or its adapter; there is
-                no such way of grounding.
+                no such way of grounding, kind of gradients or of tokens.
         """
         layers = text_layers(model)
         self.layer = layer_index(layer, len(layers))
         self._model = bare_model(model)
         self._forward = Forward(model)
-        self._unseen = UnseenLosses(grounding, BatchLayout.of(model), self._forward)
-        self._taps = LayerTaps(layers[self.layer], f"layer {self.layer} of the text model")
-        self._ending = Ending(layers, self.layer)
-        self._sketch = GradientSketch(dim, seed)
+        layout = BatchLayout.of(model)
+        self._unseen = UnseenLosses(grounding, layout, self._forward)
+        self._gradients = self._source(layers, gradients, GradientSketch(dim, seed))
+        self._embeddings = Embeddings(layers, layout.image_token, embed_tokens, embed_layer)
+
+    @property
+    def kind(self) -> Kind:
+        """What the gradients are of: adapter, weights or zero-order."""
+        return self._gradients.kind
 
     @contextmanager
     def model_unchanged(self) -> Iterator[None]:
@@ -94,21 +112,25 @@ class FeatureExtractor:
         moved = {name: self._moved(value) for name, value in batch.items()}
         rows = Batch(moved, moved.pop("labels"))
         with scoring_mode(self._model):
-            with self._taps.listening(), torch.enable_grad():
-                with self._ending.only_at(AnswerTokens.of(rows.labels).read):
-                    seen = self._forward(rows)
-                losses = seen.losses
-                sketch, norms = self._gradients(losses)
+            wanted = self._embeddings.mask(rows)
+            with self._embeddings.listening():
+                found = self._gradients(rows, AnswerTokens.of(rows.labels).read | wanted)
+            seen = found.seen
             with torch.no_grad():
-                unseen = self._unseen(rows, losses.detach())
-                embeddings = seen.answers.row_mean_states(seen.hidden)
+                embeddings = self._embeddings.means(seen.hidden, wanted)
+                unseen = self._unseen(rows, seen.losses.detach())
         return BatchFeatures(
-            gradients=_unit(sketch).float().cpu(),
-            gradient_norms=norms.float().cpu(),
+            gradients=_unit(found.sketch).float().cpu(),
+            gradient_norms=found.norms.float().cpu(),
             embeddings=embeddings.cpu(),
-            scores=_scores(seen, norms, unseen),
+            scores=_scores(seen, found.norms, unseen),
             n_answer=seen.answers.counts.cpu(),
         )
+
+    def _source(self, layers: nn.ModuleList, kind: Kind, sketch: GradientSketch) -> GradientSource:
+        if kind == "zero-order":
+            return ZeroOrderGradients(layers, self.layer, self._forward, sketch)
+        return BackwardGradients(layers, self.layer, kind, self._forward, sketch)
 
     def _moved(self, value: Any) -> Any:
         """Tensors on the model's device; pixels in its type, which not every family sees to."""
@@ -116,17 +138,6 @@ class FeatureExtractor:
             return value
         dtype = self._model.dtype if value.is_floating_point() else value.dtype
         return value.to(self._model.device, dtype)
-
-    def _gradients(self, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected gradients [b, dim] and the norms [b] of the full ones."""
-        scale = _HALF_SCALE if self._forward.dtype == torch.float16 else 1.0
-        sketch = losses.new_zeros(len(losses), self._sketch.dim)
-        norms = []
-        for factor in self._taps.factors(losses, scale):
-            gradient = factor.gradient()
-            norms.append(torch.linalg.vector_norm(gradient, dim=(1, 2)))
-            sketch += self._sketch.project(factor.name, gradient)
-        return sketch / scale, torch.linalg.vector_norm(torch.stack(norms), dim=0) / scale
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
 from adaptinf.models.backbone import Backbone
 from adaptinf.models.parts import logit_cap, output_embeddings, prefix_stands_alone
 from adaptinf.models.prefix import Prefix
+from adaptinf.models.prompts import prompts_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,7 @@ class Forward:
         Raises:
             UserError: the model lacks a part that is needed.
         """
+        self._model = model
         self._backbone = Backbone(model)
         self._head = output_embeddings(model)
         self._cap = logit_cap(model)
@@ -51,7 +53,9 @@ class Forward:
 
     def __call__(self, batch: Batch) -> Forwarded:
         """What comes out for a batch; gradients flow back through the losses alone."""
-        return self._scored(self._backbone(batch.inputs), batch.labels)
+        with prompts_of(self._model, batch.labels):
+            hidden = self._backbone(batch.inputs)
+        return self._scored(hidden, batch.labels)
 
     def prefix(self, inputs: Mapping[str, Any]) -> Prefix:
         """What the model keeps of one row without padding, as the start of others."""

@@ -1,15 +1,21 @@
-"""Per-sample LoRA gradients of one layer from its activations and their backward signal."""
+"""What passes through the matrices of one layer in a forward pass, and its backward signal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from adaptinf.errors import UserError
+from adaptinf.features.factors import Factor
+
+Matrices = Literal["auto", "adapter", "weights"]
 
 
 @contextmanager
@@ -29,27 +35,13 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Factor:
-    """One LoRA matrix's per-sample gradients [b, side, rank] = wide^T narrow, summed over tokens.
-
-    ``wide`` [b, T, side] and ``narrow`` [b, T, rank] have the rank of the adapter on the narrow
-    side: for B they are the backward signal and A x, for A they are x and the signal times B.
-    """
-
-    name: str
-    wide: Tensor
-    narrow: Tensor
-
-    def gradient(self) -> Tensor:
-        """The gradients of all samples, in float32 at least; A's stand transposed."""
-        work = torch.promote_types(self.wide.dtype, torch.float32)
-        return (self.wide.transpose(1, 2) @ self.narrow).to(work)
-
-
 @dataclass(slots=True, eq=False)
-class _Pair:
-    """The two matrices of one LoRA module and what passed through them in this forward."""
+class LoraPair:
+    """The two matrices of one LoRA module and what passed through them in this forward.
+
+    For y = W x + s B A x with g the gradient of the loss by (B A x), which has s in it already:
+    dB = g^T (A x) and dA = (g B)^T x.
+    """
 
     name: str
     lower: nn.Linear
@@ -57,11 +49,18 @@ class _Pair:
     dora: bool
     heard: dict[str, Tensor] = field(default_factory=dict)
 
-    def listen(self) -> list[torch.utils.hooks.RemovableHandle]:
+    def listen(self) -> list[RemovableHandle]:
+        """Hooks on both matrices."""
         return [
             self.lower.register_forward_pre_hook(self._hear_input),
             self.upper.register_forward_hook(self._hear_output),
         ]
+
+    def factors(self, signal: Tensor) -> Iterator[Factor]:
+        """Those of B and of A, given the ``signal`` [b, T, out] by B's output."""
+        ax, x = (_by_row(self.heard[name], signal) for name in ("ax", "x"))
+        yield Factor(f"{self.name}.B", signal, ax)
+        yield Factor(f"{self.name}.A", x, signal @ self.upper.weight)
 
     def _hear_input(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._are_tokens(args[0]):
@@ -78,66 +77,115 @@ class _Pair:
         return passed.ndim == 3 or not self.dora
 
 
-class LayerTaps:
-    """Listens to the LoRA modules of one layer for one forward pass at a time.
+@dataclass(slots=True, eq=False)
+class Weight:
+    """One weight W of the model itself, y = W x, under whatever adapter: dW = g^T x."""
 
-    For y = W x + s B A x with g the gradient of the loss by (B A x), which has s in it already:
-    dB = g^T (A x) and dA = (g B)^T x. If the loss is the sum of one loss per row, row b of g is the
-    gradient that a batch of that row alone would have given.
+    name: str
+    module: nn.Linear
+    heard: dict[str, Tensor] = field(default_factory=dict)
+
+    def listen(self) -> list[RemovableHandle]:
+        """A hook on the module."""
+        return [self.module.register_forward_hook(self._hear)]
+
+    def factors(self, signal: Tensor) -> Iterator[Factor]:
+        """That of W, given the ``signal`` [b, T, out] by its output."""
+        yield Factor(f"{self.name}.W", signal, _by_row(self.heard["x"], signal), thin=False)
+
+    def _hear(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        self.heard["x"] = args[0].detach()
+        self.heard["output"] = output.requires_grad_(True)
+
+
+class LayerTaps:
+    """Listens to matrices of one layer for one forward pass at a time.
+
+    If the loss is the sum of one loss per row, row b of a backward signal is the gradient that a
+    batch of that row alone would have given.
     """
 
-    def __init__(self, layer: nn.Module, where: str) -> None:
-        """Taps on every active adapter matrix in ``layer``, which messages call ``where``.
+    def __init__(self, layer: nn.Module, where: str, matrices: Matrices = "auto") -> None:
+        """Taps on ``layer``, which messages call ``where``.
+
+        ``adapter``: on its active LoRA matrices. ``weights``: on the linear modules that the model
+        has without an adapter, but for experts, which see each a part of the tokens. ``auto``: on
+        LoRA's where there are such.
 
         Raises:
-            UserError: the layer has no active LoRA matrices, or they are merged or switched off.
+            UserError: the layer has no such matrices, or LoRA's are merged or switched off; there
+                is no such choice.
         """
-        self._pairs = [
-            _Pair(
-                f"{name}.{adapter}",
-                module.lora_A[adapter],
-                module.lora_B[adapter],
-                dora=module.use_dora.get(adapter, False),
-            )
-            for name, module in layer.named_modules()
-            if hasattr(module, "lora_B") and not (module.merged or module.disable_adapters)
-            for adapter in module.active_adapters
-            if adapter in module.lora_B
-        ]
-        if not self._pairs:
+        if matrices not in ("auto", "adapter", "weights"):
+            hint = "give adapter, weights, zero-order or auto"
+            raise UserError("no such gradients", where="gradients", seen=matrices, hint=hint)
+        pairs = [] if matrices == "weights" else lora_pairs(layer)
+        self._taps: Sequence[LoraPair | Weight] = pairs
+        if not pairs and matrices != "adapter":
+            self._taps = [Weight(name, module) for name, module in _weights(layer)]
+        if not self._taps:
+            kind = "linear modules" if matrices == "weights" else "active LoRA modules"
             raise UserError(
-                f"{where} has no active LoRA modules",
+                f"{where} has no {kind}",
                 hint="attach LoRA to it, unmerged and switched on, or choose another layer",
             )
+        self.matrices: Matrices = "adapter" if pairs else "weights"
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hooks are in place inside; what they heard is forgotten afterwards."""
-        handles = [handle for pair in self._pairs for handle in pair.listen()]
+        handles = [handle for tap in self._taps for handle in tap.listen()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            for pair in self._pairs:
-                pair.heard.clear()
+            for tap in self._taps:
+                tap.heard.clear()
 
     def factors(self, losses: Tensor, scale: float) -> Iterator[Factor]:
-        """The factors of the gradients of each row's loss [b], two per LoRA module.
+        """The factors of the gradients of each row's loss [b].
 
         The backward pass runs on ``scale`` times the losses, and so are the factors' gradients.
         """
-        heard = [pair for pair in self._pairs if "output" in pair.heard]
+        heard = [tap for tap in self._taps if "output" in tap.heard]
         signals = torch.autograd.grad(
             losses,
-            [pair.heard["output"] for pair in heard],
+            [tap.heard["output"] for tap in heard],
             grad_outputs=torch.full_like(losses, scale),
             materialize_grads=True,
         )
-        for pair, flat in zip(heard, signals, strict=True):
-            signal, ax, x = (
-                tokens.reshape(len(losses), -1, tokens.shape[-1])
-                for tokens in (flat, pair.heard["ax"], pair.heard["x"])
-            )
-            yield Factor(f"{pair.name}.B", signal, ax)
-            yield Factor(f"{pair.name}.A", x, signal @ pair.upper.weight)
+        for tap, signal in zip(heard, signals, strict=True):
+            yield from tap.factors(signal.reshape(len(losses), -1, signal.shape[-1]))
+
+
+def lora_pairs(layer: nn.Module) -> list[LoraPair]:
+    """The active LoRA matrices below ``layer``."""
+    return [
+        LoraPair(
+            f"{name}.{adapter}",
+            module.lora_A[adapter],
+            module.lora_B[adapter],
+            dora=module.use_dora.get(adapter, False),
+        )
+        for name, module in layer.named_modules()
+        if hasattr(module, "lora_B") and not (module.merged or module.disable_adapters)
+        for adapter in module.active_adapters
+        if adapter in module.lora_B
+    ]
+
+
+def _weights(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Linear]]:
+    """Linear modules, named as without an adapter, those of adapters and experts left out."""
+    if isinstance(module, nn.Linear) and not isinstance(module, BaseTunerLayer):
+        yield name, module
+    own = module.adapter_layer_names if isinstance(module, BaseTunerLayer) else ()
+    for part, child in module.named_children():
+        if part not in (*own, "experts"):
+            below = name if part == "base_layer" else f"{name}.{part}".strip(".")
+            yield from _weights(child, below)
+
+
+def _by_row(tokens: Tensor, like: Tensor) -> Tensor:
+    """Tokens as [b, T, side]; OPT lays those of all rows in one."""
+    return tokens.reshape(len(like), -1, tokens.shape[-1])

@@ -48,11 +48,6 @@ class AnswerTokens:
         spread = values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
         return spread.sum(1) / self.counts.clamp_min(1)
 
-    def row_mean_states(self, hidden: Tensor) -> Tensor:
-        """Mean [b, h] in float32 of the predicting states of each row; 0 where there is none."""
-        kept = torch.where(self.mask[:, :, None], hidden[:, :-1].float(), 0.0)
-        return kept.sum(1) / self.counts.clamp_min(1)[:, None]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenScores:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from adaptinf.errors import UserError
@@ -199,10 +201,16 @@ def prefix_stands_alone(model: nn.Module) -> bool:
 
     True of families and text models that were tried. It takes attention that looks backwards, or
     no further than the image it is in (Gemma 3), and images that are seen before the text is.
+    Adapters other than LoRA look at a row as a whole (MixLoRA at its prompt, ADEM at its images).
     """
     config = bare_model(model).config
     text = config.get_text_config().model_type
-    return config.model_type in _CAUSAL_FAMILIES and text in _CAUSAL_TEXTS
+    tuned = (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    return (
+        config.model_type in _CAUSAL_FAMILIES
+        and text in _CAUSAL_TEXTS
+        and all(isinstance(module, LoraLayer) for module in tuned)
+    )
 
 
 def image_token_id(model: nn.Module) -> int:

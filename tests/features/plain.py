@@ -43,11 +43,24 @@ def plain_gradients(model: nn.Module, loss: Tensor, layer: int) -> dict[str, Ten
     }
 
 
+def plain_weight_gradients(model: nn.Module, loss: Tensor, layer: int) -> dict[str, Tensor]:
+    """Ordinary autograd by a layer's own linear weights, under whatever adapter is on them."""
+    parts = {}
+    for name, module in text_layers(model)[layer].named_modules():
+        ours = any(word in name for word in ("lora_", "mixlora_", "adem_"))
+        if isinstance(module, nn.Linear) and not ours:
+            bare = ".".join(part for part in name.split(".") if part != "base_layer")
+            parts[f"{bare}.W"] = module.weight
+    gradients = torch.autograd.grad(loss, list(parts.values()))
+    return dict(zip(parts, gradients, strict=True))
+
+
 def plain_features(gradients: dict[str, Tensor], projection: Projection) -> tuple[Tensor, Tensor]:
     """Projected unit gradient and the full gradient's norm, every gradient materialised."""
     sketch = torch.zeros(projection.dim, dtype=torch.float64)
     for name, gradient in gradients.items():
-        drawn = FactorMap.draw(*gradient.shape, projection.dim, f"{projection.seed}/{name}")
+        key, thin = f"{projection.seed}/{name}", not name.endswith(".W")
+        drawn = FactorMap.draw(*gradient.shape, projection.dim, key, thin=thin)
         sketch += drawn.to(sketch)(gradient.double()[None])[0]
     norm = torch.cat([g.flatten() for g in gradients.values()]).double().norm()
     return sketch / sketch.norm(), norm

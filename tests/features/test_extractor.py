@@ -174,13 +174,16 @@ def test_half_precision_models_give_nearly_the_same(make_llava, rows, collate):
 
 def test_a_layer_without_adapter_is_named(make_llava):
     with pytest.raises(UserError, match="layer 0 of the text model has no active LoRA modules"):
-        FeatureExtractor(make_llava().unload(), 0)
+        FeatureExtractor(make_llava().unload(), 0, gradients="adapter")
     merged = make_llava()
     merged.merge_adapter()
-    with pytest.raises(UserError, match="layer 2 of the text model has no active LoRA modules"):
-        FeatureExtractor(merged, "last")
+    for kind in ("adapter", "zero-order"):
+        with pytest.raises(UserError, match="layer 2 of the text model has no active LoRA modules"):
+            FeatureExtractor(merged, "last", gradients=kind)
     with pytest.raises(UserError, match="no such layer"):
         FeatureExtractor(make_llava(), 3)
+    with pytest.raises(UserError, match=r"no such gradients \(seen: 'wieghts'\)"):
+        FeatureExtractor(make_llava(), gradients="wieghts")
 
 
 def test_grounding_can_be_left_out_but_not_misspelt(llava, rows, collate):

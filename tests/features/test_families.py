@@ -20,6 +20,7 @@ from tests.features.plain import (
     plain_gradients,
     plain_losses,
     plain_scores,
+    plain_weight_gradients,
     relative,
 )
 
@@ -68,6 +69,19 @@ def test_gradients_equal_autograd_on_batches_of_one(case, mixed):
     for i, row in enumerate(case.rows):
         gradient, norm = case.features(row)
         for out in mixed:
+            assert relative(out.gradients[i], gradient) < 1e-5
+            assert relative(out.gradient_norms[i], norm) < 1e-5
+
+
+def test_weight_gradients_equal_autograd_on_batches_of_one(case):
+    for parameter in case.model.parameters():
+        parameter.requires_grad_(True)
+    extractor = case.extractor(gradients="weights", grounding=None)
+    outs = [extractor(case.family.batch(case.rows, side)) for side in ("left", "right")]
+    for i, row in enumerate(case.rows):
+        gradients = plain_weight_gradients(case.model, case.loss(row), LAYER)
+        gradient, norm = plain_features(gradients, PROJECTION)
+        for out in outs:
             assert relative(out.gradients[i], gradient) < 1e-5
             assert relative(out.gradient_norms[i], norm) < 1e-5
 

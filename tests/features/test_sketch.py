@@ -33,8 +33,8 @@ def dense_map(draw, side, rank, dim):
             entry = int(draw.source[block, bucket])
             if entry < kept * rank:
                 buckets[entry, bucket] = draw.signs[block, bucket]
-    narrowing = torch.eye(side).double() if draw.narrowing is None else draw.narrowing.double()
-    return torch.kron(narrowing.T.contiguous(), torch.eye(rank).double()) @ buckets
+    wide = torch.eye(side).double() if draw.wide is None else draw.wide.double()
+    return torch.kron(wide.T.contiguous(), torch.eye(rank).double()) @ buckets
 
 
 @pytest.mark.parametrize("dim", [16, 100, 1024])
@@ -54,9 +54,9 @@ def test_each_entry_has_one_bucket_and_a_sign(side, rank, dim):
     used = draw.source.flatten()[draw.source.flatten() < entries]
     assert sorted(used.tolist()) == list(range(entries))
     assert set(draw.signs.flatten().tolist()) == {-1.0, 1.0}
-    assert (draw.narrowing is None) == (side <= SIDE)
-    if draw.narrowing is not None:
-        assert set(draw.narrowing.flatten().tolist()) == {-0.125, 0.125}
+    assert (draw.wide is None) == (side <= SIDE)
+    if draw.wide is not None:
+        assert set(draw.wide.flatten().tolist()) == {-0.125, 0.125}
 
 
 def test_modules_may_come_in_any_order_and_seeds_and_names_matter():

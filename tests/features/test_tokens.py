@@ -132,12 +132,9 @@ def test_answer_positions_are_those_that_predict():
     assert answers.row_means(torch.tensor([1.0, 4.0, 6.0])).tolist() == [2.5, 6.0, 0.0]
     hidden = torch.arange(12.0).reshape(3, 4, 1)
     assert answers.states(hidden).flatten().tolist() == [1.0, 2.0, 5.0]
-    assert answers.row_mean_states(hidden).flatten().tolist() == [1.5, 5.0, 0.0]
 
 
 def test_a_broken_row_does_not_touch_its_neighbours():
     answers = AnswerTokens.of(torch.tensor([[-100, 4], [-100, 5]]))
     means = answers.row_means(torch.tensor([torch.nan, 3.0]))
     assert means[0].isnan() and means[1] == 3
-    states = answers.row_mean_states(torch.tensor([[[torch.nan], [1.0]], [[2.0], [torch.nan]]]))
-    assert states[0].isnan() and states[1] == 2

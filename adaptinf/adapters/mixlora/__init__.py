@@ -13,7 +13,7 @@ from adaptinf.adapters.mixlora.freezing import FrozenRoute, freeze_route
 from adaptinf.adapters.mixlora.registration import register
 from adaptinf.adapters.mixlora.routing import Choice
 from adaptinf.adapters.mixlora.statistics import RouteCounts, routes_of
-from adaptinf.adapters.mixlora.tuner import MixLoraModel, prompts_of
+from adaptinf.adapters.mixlora.tuner import MixLoraModel
 
 __all__ = [
     "Choice",
@@ -22,7 +22,6 @@ __all__ = [
     "MixLoraModel",
     "RouteCounts",
     "freeze_route",
-    "prompts_of",
     "routes_of",
 ]
 

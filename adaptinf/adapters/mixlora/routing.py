@@ -84,7 +84,8 @@ class Routing:
         """Listen to ``model``, and to the parts of it that are also called by themselves."""
         parts = [model, getattr(model, "base_model", model)]
         if hasattr(model, "get_decoder"):
-            parts.append(model.get_decoder())
+            decoder = model.get_decoder()
+            parts += [decoder, getattr(decoder, "base_model", decoder)]
         handles = []
         for part in dict.fromkeys(part for part in parts if part is not None):
             handles.append(part.register_forward_pre_hook(self._enter, with_kwargs=True))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
 from peft.tuners.tuners_utils import BaseTuner
-from torch import Tensor, nn
+from torch import nn
 
 from adaptinf.adapters.mixlora.config import MixLoraConfig
 from adaptinf.adapters.mixlora.layer import MixLoraLinear, merge_refusal
@@ -69,15 +69,3 @@ class MixLoraModel(BaseTuner):
         for handle in self._handles:
             handle.remove()
         return super().unload()
-
-
-def prompts_of(model: nn.Module, labels: Tensor | None) -> AbstractContextManager[None]:
-    """Inside, ``labels`` [rows, tokens] tell MixLoRA where prompts end, if the model is not told.
-
-    For callers that go past the model's head, which is where labels are usually given, and for
-    losses that are computed outside of the model. Does nothing on a model without MixLoRA.
-    """
-    for module in model.modules():
-        if isinstance(module, MixLoraLinear):
-            return module.routing.knowing(labels)
-    return nullcontext()

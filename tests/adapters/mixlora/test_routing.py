@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from adaptinf.adapters.mixlora import MixLoraConfig, prompts_of, routes_of
+from adaptinf.adapters.mixlora import MixLoraConfig, routes_of
 from adaptinf.adapters.mixlora.routing import prompt_tokens
 from adaptinf.errors import UserError
+from adaptinf.models.prompts import prompts_of
 
 Make = Callable[..., Any]
 CONDITIONAL = {"routing": "input_lora_a_param"}
