@@ -74,6 +74,7 @@ Share: TypeAlias = Annotated[Real, Ge(0), Le(1)]
 Method: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "METHODS"))]
 Score: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "SCORES"))]
 Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "ROUTES"))]
+Layer: TypeAlias = Literal["first", "middle", "last"] | Natural | Share
 PlacementName: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "PLACEMENTS"))]
 Scheduler: TypeAlias = Literal[
     "linear",
@@ -172,14 +173,31 @@ class Task(Section):
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.name or stem).strip("-.")
 
 
+class Embeddings(Section):
+    """Mean states that stand for a row."""
+
+    tokens: Literal["answer", "text", "image"] = "answer"
+    """Tokens that are averaged over: those that predict the answer, all text, or the images'."""
+    layer: Layer = "last"
+    """Layer that gives the states; last: those that logits are made from."""
+
+
 class Featurize(Section):
     """What is computed of the rows of the pool before some are selected."""
 
-    layer: Literal["first", "middle", "last"] | Natural | Share = "middle"
-    """Layer of the text model that features are taken from: a word, a number counted from 0, or a
+    layer: Layer = "middle"
+    """Layer of the text model that gradients are taken from: a word, a number counted from 0, or a
     fraction of the depth such as 0.5."""
     dim: Count = 1024
     """Length of a projected gradient."""
+    gradients: Literal["auto", "adapter", "weights", "zero-order"] = "auto"
+    """Of what they are: the layer's LoRA matrices (adapter), its own weights, or the first where
+    there are such (auto); zero-order: estimates from losses alone, at 33 forward passes a row."""
+    grounding: Literal["blank", "drop"] | None = "blank"
+    """How images are taken away for image grounding: blank pixels, or no image tokens; null: that
+    score is not computed."""
+    embeddings: Embeddings = Embeddings()
+    """Mean states."""
     refresh: Literal["all", "new", "stale"] = "stale"
     """Rows scored anew at each step: all, only the new ones, or the new ones and the old rows of
     datasets that have drifted (stale)."""
@@ -465,6 +483,16 @@ class Recipe(Section):
 
     @field_validator("select")
     @classmethod
+    def _grounding_is_computed(cls, select: Select, info: ValidationInfo) -> Select:
+        chosen = {"method": select.method, "scorer": select.scorer}
+        if info.data.get("featurize", Featurize()).grounding is None:
+            what = "needs image grounding, but featurize.grounding is null; give blank or drop"
+            named = ("image-grounding", "image_grounding")
+            _refuse({(key,): f"{name!r} {what}" for key, name in chosen.items() if name in named})
+        return select
+
+    @field_validator("select")
+    @classmethod
     def _shares_are_of_tasks(cls, select: Select, info: ValidationInfo) -> Select:
         """Shares name tasks of this recipe, and leave room for the rows of every step."""
         labels = [task.label for task in info.data.get("tasks", ())]
@@ -481,17 +509,13 @@ class Recipe(Section):
 
     @field_validator("adapter")
     @classmethod
-    def _adapter_gives_gradients(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
-        """The feature pass reads the gradients of LoRA's matrices, which mixlora has not."""
-        select, prune = info.data.get("select"), info.data.get("prune")
-        free = import_module("selection.names").FEATURELESS
-        if adapter.route == "mixlora" and select and prune:
-            needs = f"select.method {select.method!r}" if select.method not in free else ""
-            needs = needs or ("prune.pool_budget" if prune.pool_budget else "")
-            if needs:
-                hint = f"choose another route, or a method of {', '.join(free)}"
-                what = f"{needs} needs a feature pass, which is made for LoRA and DoRA only; {hint}"
-                _refuse({("route",): what})
+    def _adapter_has_those_gradients(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
+        """Some kinds of gradients are those of LoRA's matrices, which not every route has."""
+        kind = info.data.get("featurize", Featurize()).gradients
+        lora = import_module("adaptinf.routes").LORA_ROUTES
+        if kind in ("adapter", "zero-order") and adapter.route not in lora:
+            what = f"featurize.gradients {kind!r} are of LoRA's matrices, which {adapter.route!r}"
+            _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter
 
     @property

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 ROUTES = ("lora", "dora", "conlora", "mixlora")
 """Kinds of adapter."""
 
+LORA_ROUTES = ("lora", "dora", "conlora")
+"""Those whose adapter is LoRA's matrices A and B."""
+
 PLACEMENTS = ("text", "conlora", "conlora-body", "dora-llava", "mixlora-llava")
 """Placements that have a name."""
 

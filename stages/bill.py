@@ -10,15 +10,16 @@ from adaptinf.console import count_text, duration_text, table
 from adaptinf.evaluation.benchmarks import Benchmark
 from adaptinf.models.parts import layer_index
 from selection.budget import cluster_count
+from selection.curve import RULES
 from stages.context import Context
 from stages.flow import StepRows, foretold, is_done
-from stages.forecast import NOTHING, Cost, Forecast, clustering_flops
+from stages.forecast import NOTHING, Cost, Forecast, clustering_flops, curve_flops
 from stages.look import TaskLook
 from stages.select import FEATURELESS
 from stages.walk import StepWorks
 from stages.work import Work
 
-STAGES = ("ingest", "featurize", "select", "train", "evaluate", "prune")
+STAGES = ("ingest", "glance", "featurize", "select", "train", "evaluate", "prune")
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 _SCORE_BYTES = 80  # uid, five scores and a norm of one row
@@ -61,7 +62,7 @@ class StageCost:
 def bill_of(
     context: Context, looks: Sequence[TaskLook], walk: Sequence[StepWorks], passes: Forecast
 ) -> list[StageCost]:
-    """The bill, one entry per stage in the order of the walk."""
+    """The bill, one entry per stage that the walk has, in its order."""
     pairs = list(_loads(context, looks, walk, passes))
     return [
         StageCost(
@@ -70,6 +71,7 @@ def bill_of(
             _sum(load for work, load in pairs if work.stage == stage and not is_done(work)),
         )
         for stage in STAGES
+        if any(work.stage == stage for work, _ in pairs)
     ]
 
 
@@ -109,6 +111,8 @@ def _loads(
             match work.stage:
                 case "ingest":
                     yield work, meter.ingest(look, rows)
+                case "glance":
+                    yield work, meter.glance(rows)
                 case "featurize":
                     yield work, meter.featurize(rows)
                 case "select":
@@ -152,6 +156,19 @@ class _Meter:
         disk = read * look.media_bytes + rows.pool.bytes
         return Load(read, Cost(0.0, read * look.seconds), disk=disk)
 
+    def glance(self, rows: StepRows) -> Load:
+        settings, passing = self._recipe.featurize, Load(rows.pool.number)
+        if not rows.glanced.number:
+            return passing
+        width = min(2 * self._shape.hidden, settings.dim)
+        count = cluster_count("auto", settings.max_rows or 1, rows.pool.number)
+        look = Load(
+            cost=self._passes.glance * rows.glanced.tokens + self._encoding(rows.glanced.number),
+            disk=rows.pool.number * 2 * width,
+            memory=self._weights + self._activations(settings.batch_tokens, 1),
+        )
+        return passing + look + self._clustering(rows.pool.number, width, count)
+
     def featurize(self, rows: StepRows) -> Load:
         settings = self._recipe.featurize
         layers = self._shape.text_layers
@@ -171,7 +188,12 @@ class _Meter:
         width = self._recipe.featurize.dim if select.features != "embeddings" else 0
         width += self._shape.hidden if select.features != "gradients" else 0
         count = cluster_count(select.clusters, select.budget, rows.candidates.number)
-        return passing + self._clustering(rows.candidates.number, width, count)
+        clustering = self._clustering(rows.candidates.number, width, count)
+        if select.clusters in RULES:
+            clustering += self._operations(
+                curve_flops(rows.candidates.number, width, select.budget)
+            )
+        return passing + clustering
 
     def train(self, rows: StepRows) -> Load:
         settings, chosen = self._recipe.train, rows.chosen
@@ -216,8 +238,11 @@ class _Meter:
         return numbers * self._shape.bytes_per_parameter
 
     def _clustering(self, rows: int, width: int, count: int) -> Load:
-        flops = clustering_flops(rows, width, count)
-        return Load(0, Cost(flops, flops * self._passes.clustering), memory=4.0 * rows * width)
+        load = self._operations(clustering_flops(rows, width, count))
+        return load + Load(memory=4.0 * rows * width)
+
+    def _operations(self, flops: float) -> Load:
+        return Load(0, Cost(flops, flops * self._passes.clustering))
 
 
 def _sum(loads: Iterable[Load]) -> Load:

@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from adaptinf.data.pool import PoolTable, read_pool
-from adaptinf.features.batches import plan_batches
 from adaptinf.features.store import FeatureStore, load_scores
+from config import Featurize
+from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
+from stages.glance import candidates_of
 from stages.work import Counts, Progress, Work, derived_seed
 
 if TYPE_CHECKING:
     from adaptinf.features.extractor import BatchFeatures, FeatureExtractor
 
-VERSION = 2
-
-Positions = NDArray[np.int64]
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,17 @@ class _Scorer:
         return self._extractor(self._context.collator(samples))
 
 
-def featurize_work(context: Context, step: Step, ingest: Work, previous: Previous) -> Work:
-    """The feature pass over the step's pool, old rows only as far as ``refresh`` asks for.
+def featurize_work(
+    context: Context, step: Step, ingest: Work, glance: Work | None, previous: Previous
+) -> Work:
+    """The feature pass over the step's candidates, old rows only as far as ``refresh`` asks for.
 
     Scores the pool with the previous step's adapter, or with a fresh one at the first step.
     """
     recipe = context.recipe
     inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
+    if glance:
+        inputs["glance"] = glance.fingerprint
     if previous.train:
         inputs["adapter"] = previous.train.fingerprint
     if previous.featurize:
@@ -79,28 +81,24 @@ def featurize_work(context: Context, step: Step, ingest: Work, previous: Previou
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "featurize",
-        perform=partial(_featurize, context, step, ingest, previous),
+        perform=partial(_featurize, context, ingest, glance, previous),
     )
 
 
 def _featurize(
     context: Context,
-    step: Step,
     ingest: Work,
+    glance: Work | None,
     previous: Previous,
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    from adaptinf.features.extractor import FeatureExtractor
-
     settings, seed = context.recipe.featurize, context.recipe.seed
     pool = read_pool(ingest.folder / "pool.parquet")
-    candidates = _candidates(pool, settings.max_rows, derived_seed(seed, step.index))
+    candidates = candidates_of(glance, pool)
     adapter = previous.train.folder / "adapter" if previous.train else None
     with context.adapted_model(adapter) as model, ExitStack() as stack:
-        extractor = FeatureExtractor(
-            model, settings.layer, settings.dim, derived_seed(seed, "projection")
-        )
+        extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
         score = _Scorer(context, pool, extractor)
         refresh = _refresh(context, pool, candidates, previous.featurize, score)
@@ -108,14 +106,15 @@ def _featurize(
             stale = sum(drift > settings.drift for drift in refresh.drift.values())
             progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
         fresh = np.flatnonzero(refresh.reused < 0)
-        batches = _batches(pool, candidates, fresh, settings.batch_tokens)
+        planned = pool_batches(pool, candidates[fresh], settings.batch_tokens)
+        batches = [fresh[batch] for batch in planned]
         store = FeatureStore.open(
             folder,
             rows=len(candidates),
             dim=settings.dim,
             hidden=model.config.get_text_config().hidden_size,
             batches=batches,
-            settings=_described(context, extractor.layer, refresh, len(fresh)),
+            settings=_described(context, extractor, refresh, len(fresh)),
         )
         if previous.featurize and len(fresh) < len(candidates):
             store.rows_from(previous.featurize.folder, refresh.reused)
@@ -124,17 +123,23 @@ def _featurize(
     uids = pool.uids
     store.finish([uids[i] for i in candidates])
     left = len(pool) - len(candidates)
-    return Counts(len(pool), len(candidates), {"beyond-max-rows": left} if left else {})
+    return Counts(len(pool), len(candidates), {"no-candidate": left} if left else {})
 
 
-def _batches(
-    pool: PoolTable, candidates: Positions, fresh: Positions, batch_tokens: int
-) -> list[Positions]:
-    """Batches of the candidates that are scored now, as places among the candidates."""
-    rows = candidates[fresh]
-    lengths = pool.numbers("n_tokens")[rows]
-    plan = plan_batches(lengths, batch_tokens, group=_has_image(pool)[rows])
-    return [fresh[batch] for batch in plan]
+def extractor_of(model: Any, settings: Featurize, seed: int) -> FeatureExtractor:
+    """The feature pass that a recipe asks for, with ``seed`` for its projection."""
+    from adaptinf.features.extractor import FeatureExtractor
+
+    return FeatureExtractor(
+        model,
+        settings.layer,
+        settings.dim,
+        seed,
+        grounding=settings.grounding,
+        gradients=settings.gradients,
+        embed_tokens=settings.embeddings.tokens,
+        embed_layer=settings.embeddings.layer,
+    )
 
 
 def _score_pending(
@@ -149,19 +154,6 @@ def _score_pending(
         if number in pending:
             store.write(number, score(candidates[batch]))
         progress.advance(len(batch))
-
-
-def _candidates(pool: PoolTable, most: int | None, seed: int) -> Positions:
-    """Positions that are scored: all, or a random ``most`` of them in pool order."""
-    if most is None or most >= len(pool):
-        return np.arange(len(pool))
-    chosen = np.random.default_rng(seed).choice(len(pool), most, replace=False)
-    return np.sort(chosen)
-
-
-def _has_image(pool: PoolTable) -> NDArray[np.bool_]:
-    lengths = pc.list_value_length(pool.table["images"]).to_numpy()
-    return np.asarray(lengths > 0)
 
 
 def _refresh(
@@ -201,11 +193,17 @@ def _refresh(
     return Refresh(reused, drift)
 
 
-def _described(context: Context, layer: int, refresh: Refresh, fresh: int) -> dict[str, Any]:
+def _described(
+    context: Context, extractor: FeatureExtractor, refresh: Refresh, fresh: int
+) -> dict[str, Any]:
+    settings = context.recipe.featurize
     return {
         "model": context.model_fingerprint,
-        "layer": layer,
-        "refresh": context.recipe.featurize.refresh,
+        "layer": extractor.layer,
+        "gradients": extractor.kind,
+        "grounding": settings.grounding,
+        "embeddings": settings.embeddings.model_dump(),
+        "refresh": settings.refresh,
         "drift": refresh.drift,
         "scored_now": fresh,
     }

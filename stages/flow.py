@@ -42,6 +42,14 @@ class StepRows:
     pool: Rows
 
     @property
+    def glanced(self) -> Rows:
+        """Rows looked at for the first time: the new ones, or all once they are too many."""
+        most = self.recipe.featurize.max_rows
+        if most is None or self.pool.number <= most:
+            return Rows()
+        return self.pool if self.pool.number - self.new.number <= most else self.new
+
+    @property
     def candidates(self) -> Rows:
         """Rows that have features."""
         return self.pool.first(self.recipe.featurize.max_rows)

@@ -6,26 +6,28 @@ and two layers per tower; what a layer adds is taken times the number of layers.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptinf.adapters.attachment import attach
 from adaptinf.data.images import load_image
 from adaptinf.data.sample import IMAGE_MARK, Sample, Turn
-from adaptinf.features.extractor import FeatureExtractor
+from adaptinf.features.glance import EARLY, Glance
 from adaptinf.models.loading import ModelSource, load_config
 from adaptinf.models.parts import layer_index
 from config import Recipe
+from selection.curve import CURVE_ROWS, cluster_numbers
 from selection.kmeans import cluster_rows
 from selection.lloyd import ITERATIONS, TRAIN_ROWS_PER_CLUSTER
 from stages.context import Context
+from stages.cutting import build_model, cut_config, depth, dtype_of, everywhere
+from stages.featurize import extractor_of
 
 _REPEATS = 3
 _ENOUGH_SECONDS = 0.2
@@ -33,7 +35,6 @@ _TRIAL_FLOPS_CPU = 2e10
 _TRIAL_FLOPS_ACCELERATOR = 2e13
 _LENGTH_ROWS = 8
 _TRIAL_LAYERS = ((2, 1), (3, 1), (2, 2))  # of the text model and of the vision tower
-_DEPTHS = ("num_hidden_layers", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,15 @@ class ModelShape:
 class Forecast:
     """Costs on the whole model.
 
-    ``featurize`` and ``train`` are per token of a row, ``encode`` the seconds to load and encode a
-    row. ``prompt`` is one batch of ``batch_rows`` questions up to the first token of the answers,
-    ``prompt_tokens`` long, ``token`` every further token of that batch. ``clustering`` is the
-    seconds per operation of k-means.
+    ``glance``, ``featurize`` and ``train`` are per token of a row, ``encode`` the seconds to load
+    and encode a row. ``prompt`` is one batch of ``batch_rows`` questions up to the first token of
+    the answers, ``prompt_tokens`` long, ``token`` every further token of that batch. ``clustering``
+    is the seconds per operation of k-means.
     """
 
     shape: ModelShape
     encode: float
+    glance: Cost
     featurize: Cost
     train: Cost
     prompt: Cost
@@ -97,20 +99,27 @@ def clustering_flops(rows: int, width: int, count: int) -> float:
     return 2.0 * width * count * (ITERATIONS * sampled + rows)
 
 
+def curve_flops(rows: int, width: int, budget: int) -> float:
+    """Operations of k-means with every number of clusters that a rule tries, on its sample."""
+    sampled = min(rows, CURVE_ROWS)
+    tried = cluster_numbers(budget, sampled)
+    return 2.0 * width * sum(tried) * (ITERATIONS + 1) * sampled
+
+
 def model_shape(source: ModelSource, recipe: Recipe) -> ModelShape:
     """The model's sizes, counted on the meta device: nothing is allocated."""
     config = load_config(source)
-    model = _build(source, config, recipe, "meta")
+    model = build_model(source, config, recipe, "meta")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     text = config.get_text_config()
     return ModelShape(
         parameters=sum(p.numel() for p in model.parameters()) - trained,
         adapter_parameters=trained,
         text_layers=text.num_hidden_layers,
-        vision_layers=_depth(getattr(config, "vision_config", None)),
+        vision_layers=depth(getattr(config, "vision_config", None)),
         hidden=text.hidden_size,
         vocabulary=text.vocab_size,
-        bytes_per_parameter=_dtype(source, config).itemsize,
+        bytes_per_parameter=dtype_of(source, config).itemsize,
     )
 
 
@@ -132,34 +141,47 @@ def forecast(context: Context, samples: Sequence[Sample], *, scored: bool = True
     prompts = _prompts(context, min(rows, recipe.evaluate.batch_size)).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        everywhere = _everywhere(recipe)
-        models = (_build(source, _cut(config, *n), everywhere, device) for n in _TRIAL_LAYERS)
+        wide_recipe = everywhere(recipe)
+        models = (
+            build_model(source, cut_config(config, *n), wide_recipe, device) for n in _TRIAL_LAYERS
+        )
         trials = [_trial(model, recipe, batch, wide, prompts) for model in models]
     shape = model_shape(source, recipe)
-    whole = {name: _whole(name, trials, shape, recipe) for name in trials[0]}
+    train, prompt, longer = (
+        _whole(name, trials, shape, shape.text_layers) for name in ("train", "prompt", "prompt+2")
+    )
+    # Batches of these two passes are of rows of like length and hold hardly any padding.
+    each = 1 / wide["input_ids"].numel() if wide else 0.0
     return Forecast(
         shape=shape,
         encode=encode,
-        # Batches of the feature pass are of rows of like length and hold hardly any padding.
-        featurize=whole["featurize"] * (1 / wide["input_ids"].numel()) if wide else NOTHING,
-        train=whole["train"] * (1 / int(batch["attention_mask"].sum())),
-        prompt=whole["prompt"],
-        token=whole["prompt+2"].beyond(whole["prompt"]) * 0.5,
+        glance=_whole("glance", trials, shape, layer_index(EARLY, shape.text_layers) + 1) * each
+        if wide
+        else NOTHING,
+        featurize=_featurize(trials, shape, recipe) * each if wide else NOTHING,
+        train=train * (1 / int(batch["attention_mask"].sum())),
+        prompt=prompt,
+        token=longer.beyond(prompt) * 0.5,
         batch_rows=prompts["input_ids"].shape[0],
         prompt_tokens=prompts["input_ids"].shape[1],
         clustering=_clustering_seconds(),
     )
 
 
-def _whole(name: str, trials: Sequence[dict[str, Cost]], shape: ModelShape, recipe: Recipe) -> Cost:
-    """A pass through all layers, from that through two and one and what one more of each adds."""
+def _whole(name: str, trials: Sequence[dict[str, Cost]], shape: ModelShape, layers: int) -> Cost:
+    """A pass through so many layers, from that through two and what one more of each adds."""
     few, text, vision = (trial[name] for trial in trials)
-    layers: float = shape.text_layers
-    if name == "featurize":
-        # Two forward passes and a backward pass, which ends at the recipe's layer.
-        layers -= layer_index(recipe.featurize.layer, shape.text_layers) / 3
-    seeing = max(0, shape.vision_layers - 1)
-    return few + text.beyond(few) * (layers - 2) + vision.beyond(few) * seeing
+    seeing = vision.beyond(few) * max(0, shape.vision_layers - 1)
+    return few + text.beyond(few) * (layers - 2) + seeing
+
+
+def _featurize(trials: Sequence[dict[str, Cost]], shape: ModelShape, recipe: Recipe) -> Cost:
+    """The feature pass, which has no backward pass below the recipe's layer."""
+    below = layer_index(recipe.featurize.layer, shape.text_layers)
+    if below == shape.text_layers - 1:
+        return _whole("last", trials, shape, shape.text_layers)
+    few, text, _ = (trial["last"] for trial in trials)
+    return _whole("first", trials, shape, shape.text_layers - below) + text.beyond(few) * below
 
 
 def _trial(model: Any, recipe: Recipe, batch: Any, wide: Any, prompts: Any) -> dict[str, Cost]:
@@ -188,9 +210,23 @@ def _trial(model: Any, recipe: Recipe, batch: Any, wide: Any, prompts: Any) -> d
         "prompt": _timed(lambda: generate(1)),
         "prompt+2": _timed(lambda: generate(3)),
     }
-    if wide:
-        extractor = FeatureExtractor(model, "first", recipe.featurize.dim)
-        passes["featurize"] = _timed(lambda: extractor(wide))
+    return passes | (_looks(model, recipe, wide) if wide else {})
+
+
+def _looks(model: Any, recipe: Recipe, batch: Any) -> dict[str, Cost]:
+    """The first look, and the feature pass with gradients of the first layer and of the last."""
+    settings = recipe.featurize
+    glance = Glance(model.get_base_model(), settings.dim, 0, "last")
+    passes = {"glance": _timed(partial(glance, batch))}
+    early = settings.embeddings.model_copy(update={"layer": "first"})
+    embeddings = settings.embeddings if settings.embeddings.layer == "last" else early
+    for layer in ("first", "last"):
+        changes = {"layer": layer, "embeddings": embeddings}
+        extractor = extractor_of(model, settings.model_copy(update=changes), 0)
+        with extractor.model_unchanged():
+            # What batches share is there from the first one on.
+            extractor(batch)
+            passes[layer] = _timed(partial(extractor, batch))
     return passes
 
 
@@ -224,8 +260,10 @@ def _synchronise() -> None:
 
 def _affordable(context: Context, config: Any, sample: Sample) -> int:
     """Rows like that one that a trial can take through the smallest cut of the model."""
-    recipe = _everywhere(context.recipe)
-    smallest = _build(context.model_source, _cut(config, *_TRIAL_LAYERS[0]), recipe, "meta")
+    recipe = everywhere(context.recipe)
+    smallest = build_model(
+        context.model_source, cut_config(config, *_TRIAL_LAYERS[0]), recipe, "meta"
+    )
     parameters = sum(p.numel() for p in smallest.parameters())
     tokens = _encoded(context, [sample])["input_ids"].shape[1]
     fast = torch.accelerator.is_available()
@@ -253,52 +291,3 @@ def _prompts(context: Context, rows: int) -> Any:
     turns = [[Turn("user", IMAGE_MARK * len(q.images) + q.text)] for _, q in asked]
     images = [[load_image(b.images / name) for name in q.images] for b, q in asked]
     return context.encoder.encode_prompts(turns, images)
-
-
-def _build(source: ModelSource, config: Any, recipe: Recipe, device: Any) -> Any:
-    """A model of that configuration with random weights and the recipe's adapter."""
-    import transformers
-
-    extra = {"attn_implementation": source.attention} if source.attention else {}
-    with torch.device(device):
-        auto: Any = transformers.AutoModelForImageTextToText
-        model = auto.from_config(config, dtype=_dtype(source, config), **extra)
-    return attach(model, **recipe.adapter.options)
-
-
-def _dtype(source: ModelSource, config: Any) -> torch.dtype:
-    if source.torch_dtype != "auto":
-        return getattr(torch, source.torch_dtype)  # type: ignore[no-any-return]
-    return config.dtype or config.get_text_config().dtype or torch.float32
-
-
-def _everywhere(recipe: Recipe) -> Recipe:
-    """The recipe with its adapter on all layers of a part: a cut model lacks those of a range."""
-    adapter = recipe.adapter
-    if not isinstance(adapter.placement, tuple):
-        return recipe
-    places = tuple(place.model_copy(update={"layers": "all"}) for place in adapter.placement)
-    adapter = adapter.model_copy(update={"placement": places})
-    return recipe.model_copy(update={"adapter": adapter})
-
-
-def _cut(config: Any, text: int, vision: int) -> Any:
-    """The same model with so many layers in its towers."""
-    cut = copy.deepcopy(config)
-    _shorten(cut.get_text_config(), text)
-    _shorten(getattr(cut, "vision_config", None), vision)
-    if isinstance(getattr(cut, "vision_feature_layer", None), int):
-        cut.vision_feature_layer = -1
-    return cut
-
-
-def _shorten(part: Any, layers: int) -> None:
-    for name in _DEPTHS:
-        if getattr(part, name, None):
-            setattr(part, name, layers)
-    if getattr(part, "layer_types", None):
-        part.layer_types = part.layer_types[:layers]
-
-
-def _depth(part: Any) -> int:
-    return next((getattr(part, name) for name in _DEPTHS if getattr(part, name, None)), 0)

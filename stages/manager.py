@@ -106,7 +106,7 @@ def _units(work: Work, context: Context) -> float:
     """What a stage weighs in the run's remaining time: roughly its seconds in the quickstart."""
     if work.stage == "evaluate":
         return 4 / len(context.benchmarks)
-    return {"featurize": 15.0, "train": 8.0, "ingest": 1.0}.get(work.stage, 0.1)
+    return {"glance": 3.0, "featurize": 15.0, "train": 8.0, "ingest": 1.0}.get(work.stage, 0.1)
 
 
 def _perform(

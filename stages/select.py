@@ -154,7 +154,8 @@ def _candidates(pool: PoolTable, featurize: Work | None, kind: str) -> _Candidat
     if kind == "both":
         features = np.concatenate([_unit(features), _unit(embeddings)], axis=1)
     rows = pool if len(positions) == len(pool) else pool.take(positions)
-    scores = {name: table[name].to_numpy() for name in SCORES}
+    measured = {name: table[name].to_numpy() for name in SCORES}
+    scores = {name: column for name, column in measured.items() if np.isfinite(column).any()}
     described = _pool_of(rows, features=features, embeddings=embeddings, scores=scores)
     return _Candidates(described, positions)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stages.context import BASE, Context, Step
 from stages.evaluate import evaluate_work
 from stages.featurize import Previous, featurize_work
+from stages.glance import glance_work
 from stages.ingest import ingest_work
 from stages.prune import prune_work
 from stages.select import FEATURELESS, select_work
@@ -22,6 +23,7 @@ class StepWorks:
     step: Step
     evaluate: tuple[Work, ...]
     ingest: Work | None = None
+    glance: Work | None = None
     featurize: Work | None = None
     select: Work | None = None
     train: Work | None = None
@@ -30,7 +32,7 @@ class StepWorks:
     @property
     def ordered(self) -> list[Work]:
         """The stages that this step has, in the order of the walk."""
-        before = (self.ingest, self.featurize, self.select, self.train)
+        before = (self.ingest, self.glance, self.featurize, self.select, self.train)
         return [w for w in (*before, *self.evaluate, self.prune) if w is not None]
 
 
@@ -38,23 +40,28 @@ def plan_walk(context: Context) -> list[StepWorks]:
     """All steps with their stages, chained by fingerprints; nothing is computed.
 
     The feature pass is left out where nothing asks for it: no method that looks at features and no
-    pruning of the pool.
+    pruning of the pool. The first look is left out where no number of rows caps that pass.
     """
     recipe = context.recipe
     context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
+    capped = recipe.featurize.max_rows is not None
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
     walk = [StepWorks(BASE, _evaluations(context, BASE, None))]
     for step in context.steps:
         before = walk[-1]
         ingest = ingest_work(context, step, [w.prune for w in walk if w.prune])
         handed = Previous(before.featurize, before.train)
-        featurize = featurize_work(context, step, ingest, handed) if scored else None
+        glance = featurize = None
+        if scored and capped:
+            glance = glance_work(context, step, ingest, before.glance)
+        if scored:
+            featurize = featurize_work(context, step, ingest, glance, handed)
         looks = featurize if recipe.select.method not in FEATURELESS else None
         select = select_work(context, step, ingest, looks, _first(walk))
         train = train_work(context, step, ingest, select, before.train)
         evaluate = _evaluations(context, step, train)
         prune = prune_work(context, step, ingest, featurize)
-        walk.append(StepWorks(step, evaluate, ingest, featurize, select, train, prune))
+        walk.append(StepWorks(step, evaluate, ingest, glance, featurize, select, train, prune))
     return walk
 
 

@@ -92,7 +92,7 @@ def test_least_recipe_has_the_documented_defaults(write):
 
 def test_every_setting_is_documented():
     found = list(sections())
-    assert len(found) == 12
+    assert len(found) == 13
     for section in found:
         for name, info in section.model_fields.items():
             assert info.description, f"{section.__name__}.{name}"
@@ -113,6 +113,8 @@ def test_every_setting_is_documented():
          " and < 1"),
         ("featurize: {layer: 1.5}", "featurize.layer: not allowed (seen: 1.5); allowed: 'first',"
          " 'middle', 'last', a whole number >= 0 or a number >= 0 and <= 1"),
+        ("featurize: {grounding: black}", "featurize.grounding: not allowed (seen: 'black');"
+         " allowed: 'blank', 'drop' or null; did you mean 'blank'?"),
         ("evaluate: {benchmarks: [1]}", "evaluate.benchmarks: not allowed (seen: 1); allowed: 'all'"
          " or a list of names"),
         ("model: {name: {a: 1}}", "model.name: not allowed (seen: a mapping); allowed: text"),
@@ -142,9 +144,6 @@ def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, mes
         ("placement: []", "placement: no place gets an adapter; give one without r: full"),
         ("route: mixlora, r: 16", "num_experts: of 16 factors r: 16 leaves none to choose; give a"
          " smaller r"),
-        ("route: mixlora, r: 4", "route: select.method 'adapt-inf' needs a feature pass, which is"
-         " made for LoRA and DoRA only; choose another route, or a method of random, sequential,"
-         " multitask"),
     ],
 )  # fmt: skip
 def test_options_of_the_adapter_are_checked(mistakes, adapter, message):
@@ -163,11 +162,25 @@ def test_a_placement_is_a_name_or_a_list(write):
     )
 
 
-def test_mixlora_goes_with_methods_that_look_at_no_features(write, mistakes):
-    text = f"{LEAST}adapter: {{route: mixlora, r: 4}}\nselect: {{method: random}}\n"
-    assert load_recipe(write(text)).adapter.route == "mixlora"
-    (told,) = mistakes(f"{text}prune: {{pool_budget: 5}}\n")
-    assert "prune.pool_budget needs a feature pass" in told
+@pytest.mark.parametrize("kind", ["adapter", "zero-order"])
+def test_gradients_of_loras_matrices_need_a_route_that_has_them(write, mistakes, kind):
+    text = f"{LEAST}featurize: {{gradients: {kind}}}\nadapter: {{route: ROUTE, r: 4}}\n"
+    assert load_recipe(write(text.replace("ROUTE", "dora"))).featurize.gradients == kind
+    assert mistakes(text.replace("ROUTE", "mixlora")) == [
+        f"recipe.yaml:5: adapter.route: featurize.gradients {kind!r} are of LoRA's matrices, which"
+        " 'mixlora' has not; give weights or auto there"
+    ]
+
+
+def test_image_grounding_that_is_not_computed_selects_nothing(mistakes):
+    text = f"{LEAST}featurize: {{grounding: null}}\nselect: "
+    what = "needs image grounding, but featurize.grounding is null; give blank or drop"
+    assert mistakes(f"{text}{{method: image-grounding}}") == [
+        f"recipe.yaml:5: select.method: 'image-grounding' {what}"
+    ]
+    assert mistakes(f"{text}{{scorer: image_grounding}}") == [
+        f"recipe.yaml:5: select.scorer: 'image_grounding' {what}"
+    ]
 
 
 def test_a_recipe_is_checked_without_torch_and_numpy(write):

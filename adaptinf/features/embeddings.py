@@ -58,10 +58,12 @@ class Embeddings:
             if hook:
                 hook.remove()
 
-    def means(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def means(self, hidden: Tensor | None, mask: Tensor) -> Tensor:
         """The embeddings [b, h] in float32, of the layer heard or of last states [b, T, h]."""
         heard, self._heard = self._heard, None
         states = hidden if heard is None else heard
+        if states is None:
+            raise ValueError("no states were heard, and none given")
         kept = torch.where(mask[:, :, None], states.detach().float(), 0.0)
         return kept.sum(1) / mask.sum(1).clamp_min(1)[:, None]
 

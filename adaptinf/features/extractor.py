@@ -109,8 +109,7 @@ class FeatureExtractor:
         Raises:
             ValueError: there are image tokens but no pixels.
         """
-        moved = {name: self._moved(value) for name, value in batch.items()}
-        rows = Batch(moved, moved.pop("labels"))
+        rows = Batch.on(self._model, batch)
         with scoring_mode(self._model):
             wanted = self._embeddings.mask(rows)
             with self._embeddings.listening():
@@ -131,13 +130,6 @@ class FeatureExtractor:
         if kind == "zero-order":
             return ZeroOrderGradients(layers, self.layer, self._forward, sketch)
         return BackwardGradients(layers, self.layer, kind, self._forward, sketch)
-
-    def _moved(self, value: Any) -> Any:
-        """Tensors on the model's device; pixels in its type, which not every family sees to."""
-        if not isinstance(value, Tensor):
-            return value
-        dtype = self._model.dtype if value.is_floating_point() else value.dtype
-        return value.to(self._model.device, dtype)
 
 
 def _unit(vectors: Tensor) -> Tensor:

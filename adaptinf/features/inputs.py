@@ -27,6 +27,22 @@ class Batch:
     inputs: Mapping[str, Any]
     labels: Tensor
 
+    @classmethod
+    def on(cls, model: nn.Module, given: Mapping[str, Any]) -> Batch:
+        """What a processor gives, with ``labels``, where a model is and in its own float type.
+
+        Not every family sees to the type of its pixels.
+        """
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            dtype = model.dtype if value.is_floating_point() else value.dtype
+            return value.to(model.device, dtype)
+
+        inputs = {name: moved(value) for name, value in given.items()}
+        return cls(inputs, inputs.pop("labels"))
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:

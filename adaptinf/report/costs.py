@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-KINDS = ("choose", "train", "evaluate", "other")
+KINDS = ("glance", "choose", "train", "evaluate", "other")
 _KIND_OF_STAGE = {
+    "glance": "glance",
     "featurize": "choose",
     "select": "choose",
     "train": "train",
@@ -16,7 +17,10 @@ _KIND_OF_STAGE = {
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Seconds of one step by kind; "choose" is featurize and select together."""
+    """Seconds of one step by kind; "choose" is featurize and select together.
+
+    "glance" is the first look at a pool of which only some rows are featurized.
+    """
 
     step: str
     seconds: Mapping[str, float]
@@ -41,3 +45,8 @@ def step_costs(seconds: Mapping[str, Mapping[str, float]]) -> list[StepCost]:
 def total_cost(costs: list[StepCost]) -> StepCost:
     """The sum over the steps."""
     return StepCost("all", {kind: sum(cost.seconds[kind] for cost in costs) for kind in KINDS})
+
+
+def kinds_of(total: StepCost) -> list[str]:
+    """The kinds that a page speaks of: "glance" only where there was one."""
+    return [kind for kind in KINDS if kind != "glance" or total.seconds[kind] > 0]

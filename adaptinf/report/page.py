@@ -78,6 +78,7 @@ def _context(findings: Findings) -> dict[str, Any]:
     ordered = [paths[i] for i in order]
     spent = costs.step_costs(findings.seconds)
     total = costs.total_cost(spent)
+    kinds = costs.kinds_of(total)
     steps = [_step_view(findings, step) for step in findings.steps]
     return {
         "name": findings.folder.resolve().name,
@@ -99,9 +100,11 @@ def _context(findings: Findings) -> dict[str, Any]:
         "shares": _share_chart(steps),
         "costs": spent,
         "total_cost": total,
-        "cost_kinds": costs.KINDS,
-        "cost_sentence": headlines.cost_sentence(total.seconds["choose"], total.seconds["train"]),
-        "cost_chart": _cost_chart(spent),
+        "cost_kinds": kinds,
+        "cost_sentence": headlines.cost_sentence(
+            total.seconds["glance"] + total.seconds["choose"], total.seconds["train"]
+        ),
+        "cost_chart": _cost_chart(spent, kinds),
         "lapses": find_lapses(findings, LAPSES_SHOWN),
         "last_step": matrix.steps[-1],
         "recipe": findings.recipe_text,
@@ -174,14 +177,12 @@ def _share_chart(steps: Sequence[StepView]) -> Markup | None:
     return charts.stacked_bars(bars, datasets, "Rows selected at each step, by dataset", "rows")
 
 
-def _cost_chart(spent: Sequence[costs.StepCost]) -> Markup | None:
+def _cost_chart(spent: Sequence[costs.StepCost], kinds: Sequence[str]) -> Markup | None:
     """Seconds by kind, one bar per step."""
     if not spent:
         return None
     bars = [
-        charts.Bar(
-            cost.step, [cost.seconds[kind] for kind in costs.KINDS], wording.duration(cost.total)
-        )
+        charts.Bar(cost.step, [cost.seconds[kind] for kind in kinds], wording.duration(cost.total))
         for cost in spent
     ]
-    return charts.stacked_bars(bars, costs.KINDS, "Time of each step, by kind of work", "seconds")
+    return charts.stacked_bars(bars, kinds, "Time of each step, by kind of work", "seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adaptinf.report.costs import step_costs, total_cost
+from adaptinf.report.costs import kinds_of, step_costs, total_cost
 
 
 def test_stages_are_gathered_by_kind() -> None:
@@ -11,6 +11,7 @@ def test_stages_are_gathered_by_kind() -> None:
             "0-base": {"evaluate": 4.0},
             "1-a": {
                 "ingest": 1,
+                "glance": 20,
                 "featurize": 2,
                 "select": 3,
                 "train": 5,
@@ -19,9 +20,15 @@ def test_stages_are_gathered_by_kind() -> None:
             },
         }
     )
-    assert [cost.total for cost in costs] == [4.0, 27.0]
-    assert costs[1].seconds == {"choose": 5.0, "train": 5.0, "evaluate": 7.0, "other": 10.0}
-    assert total_cost(costs).seconds == {"choose": 5, "train": 5, "evaluate": 11, "other": 10}
+    assert [cost.total for cost in costs] == [4.0, 47.0]
+    own = {"glance": 20.0, "choose": 5.0, "train": 5.0, "evaluate": 7.0, "other": 10.0}
+    assert costs[1].seconds == own
+    assert total_cost(costs).seconds == {**own, "evaluate": 11}
+
+
+def test_a_first_look_is_spoken_of_where_there_was_one() -> None:
+    without, looked = step_costs({"1-a": {"train": 5}, "2-b": {"train": 5, "glance": 1}})
+    assert kinds_of(looked) == ["glance", *kinds_of(without)]
 
 
 def test_no_steps() -> None:

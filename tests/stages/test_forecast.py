@@ -11,11 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaptinf.data.world.build import WorldSizes, build_world
 from adaptinf.features.extractor import FeatureExtractor
+from adaptinf.features.glance import Glance
 from adaptinf.models.loading import ModelSource, load_config
 from config import Featurize, Recipe
 from stages import forecast as module
 from stages.context import Context
-from stages.forecast import Cost, clustering_flops, forecast, model_shape
+from stages.cutting import build_model, cut_config
+from stages.forecast import Cost, clustering_flops, curve_flops, forecast, model_shape
 from stages.look import look_at
 
 TINY = ModelSource("tiny")
@@ -48,7 +50,7 @@ def passes(context, samples):
 @pytest.fixture(scope="module")
 def whole(context):
     config = load_config(TINY)
-    return module._build(TINY, config, context.recipe, "cpu")
+    return build_model(TINY, config, context.recipe, "cpu")
 
 
 def flops(run) -> int:
@@ -74,11 +76,26 @@ def test_training_costs_what_the_whole_model_costs(context, samples, passes, who
     assert passes.train.flops * tokens == pytest.approx(counted, rel=1e-6)
 
 
-def test_the_feature_pass_is_near_that_of_the_whole_model(context, samples, passes, whole):
+@pytest.mark.parametrize("layer", ["first", 2, "last"])
+def test_the_feature_pass_costs_what_that_of_the_whole_model_costs(context, samples, whole, layer):
+    """With the beginnings that rows share already there, as from the second batch on."""
+    featurize = context.recipe.featurize.model_copy(update={"layer": layer})
+    recipe = context.recipe.model_copy(update={"featurize": featurize})
+    passes = forecast(Context(recipe, context.data_root, context.scratch), samples)
     batch = module._encoded(context, samples)
-    counted = flops(lambda: FeatureExtractor(whole, "middle", 1024)(batch))
+    extractor = FeatureExtractor(whole, layer, 1024)
+    with extractor.model_unchanged():
+        extractor(batch)
+        counted = flops(lambda: extractor(batch))
     tokens = batch["input_ids"].numel()
-    assert passes.featurize.flops * tokens == pytest.approx(counted, rel=0.1)
+    assert passes.featurize.flops * tokens == pytest.approx(counted, rel=1e-6)
+
+
+def test_the_first_look_costs_what_that_of_the_whole_model_costs(context, samples, passes, whole):
+    batch = module._encoded(context, samples)
+    counted = flops(lambda: Glance(whole.get_base_model(), 1024, 0)(batch))
+    tokens = batch["input_ids"].numel()
+    assert passes.glance.flops * tokens == pytest.approx(counted, rel=0.02)
 
 
 def test_a_feature_batch_holds_as_many_rows_as_the_recipe_says(context, samples):
@@ -99,7 +116,9 @@ def test_generation_costs_what_the_whole_model_costs(context, passes, whole):
 
 def test_every_time_is_measured(passes):
     seconds = [passes.encode, passes.clustering]
-    seconds += [cost.seconds for cost in (passes.featurize, passes.train, passes.prompt)]
+    seconds += [
+        cost.seconds for cost in (passes.glance, passes.featurize, passes.train, passes.prompt)
+    ]
     assert min(seconds) > 0
 
 
@@ -110,13 +129,14 @@ def test_a_large_model_is_timed_on_fewer_rows(context, samples, monkeypatch):
 
 
 def test_without_a_feature_pass_none_is_timed(context, samples, monkeypatch):
-    monkeypatch.setattr(module, "FeatureExtractor", None)
+    monkeypatch.setattr(module, "extractor_of", None)
+    monkeypatch.setattr(module, "Glance", None)
     assert forecast(context, samples, scored=False).featurize == Cost()
 
 
 def test_cutting_leaves_the_configuration_alone():
     config = load_config(TINY)
-    cut = module._cut(config, 2, 1)
+    cut = cut_config(config, 2, 1)
     assert cut.get_text_config().num_hidden_layers == 2
     assert cut.vision_config.num_hidden_layers == 1
     assert config.get_text_config().num_hidden_layers == 4
@@ -132,6 +152,13 @@ def test_clustering_counts_the_sample_and_the_assignment():
     # 10,000 rows, 4 clusters: 25 rounds over 1,024 of them, then all once, in 8 dimensions.
     assert clustering_flops(10_000, 8, 4) == 2 * 8 * 4 * (25 * 1024 + 10_000)
     assert clustering_flops(100, 8, 4) == 2 * 8 * 4 * (25 * 100 + 100)
+
+
+def test_a_rule_for_the_number_of_clusters_tries_many():
+    # The square root of 64 is 8, and 8 * 2^(j/2) for j = -8 .. 2 from 2 on.
+    tried = 2 + 3 + 4 + 6 + 8 + 11 + 16
+    assert curve_flops(1000, 8, 64) == 2 * 8 * tried * 26 * 1000
+    assert curve_flops(10**9, 8, 64) == 2 * 8 * tried * 26 * 20_000
 
 
 def test_nothing_is_drawn_from_the_global_seed(context, samples):

@@ -218,5 +218,13 @@ def test_methods_without_features_have_no_feature_pass(short):
     text = preview(short("select.method=sequential"))
     assert "featurize" not in " ".join(section(text, "stages"))
     bill = {row[0]: row[1:] for row in cells(text, "bill")}
-    assert bill["featurize"][:3] == ["0", "0", "-"]
+    assert not {"glance", "featurize"} & bill.keys()
     assert bill["train"][:2] == ["8", "8"]
+
+
+def test_a_capped_feature_pass_has_a_first_look(short):
+    text = preview(short("featurize.max_rows=3"))
+    bill = {row[0]: row[1:] for row in cells(text, "bill")}
+    assert bill["glance"][:2] == ["4", "4"]
+    assert bill["featurize"][:2] == ["3", "3"]
+    assert bill["glance"][2] != "-"

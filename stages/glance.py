@@ -1,0 +1,118 @@
+"""A cheap first look at the whole pool, that chooses the rows whose features are computed.
+
+Only where ``featurize.max_rows`` caps them. A row is looked at once in its life, with the untouched
+base model, so that its look never grows stale; ``adaptinf.features.glance`` says what is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from adaptinf.data.pool import PoolTable, read_pool
+from adaptinf.features.glances import GlanceStore, glanced_rows
+from selection import Pool, select
+from stages.batches import Positions, pool_batches
+from stages.context import Context, Step
+from stages.work import Counts, Progress, Work, derived_seed
+
+VERSION = 1
+CANDIDATES = "candidates.parquet"
+
+
+def glance_work(context: Context, step: Step, ingest: Work, before: Work | None) -> Work:
+    """The first look at a step's pool, or at those of its rows that ``before`` has not seen."""
+    recipe = context.recipe
+    inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
+    if before:
+        inputs["glance"] = before.fingerprint
+    return Work(
+        step=step.name,
+        stage="glance",
+        version=VERSION,
+        settings={
+            "max_rows": recipe.featurize.max_rows,
+            "dim": recipe.featurize.dim,
+            "batch_tokens": recipe.featurize.batch_tokens,
+            "max_length": recipe.data.max_length,
+            "seed": recipe.seed,
+        },
+        inputs=inputs,
+        folder=context.run / "steps" / step.name / "glance",
+        perform=partial(_glance, context, step, ingest, before),
+    )
+
+
+def candidates_of(glance: Work | None, pool: PoolTable) -> Positions:
+    """Positions of the rows that get features: those chosen, or all where nothing was chosen."""
+    if glance is None:
+        return np.arange(len(pool))
+    chosen = set(pq.read_table(glance.folder / CANDIDATES)["uid"].to_pylist())
+    return np.array([i for i, uid in enumerate(pool.uids) if uid in chosen], dtype=np.int64)
+
+
+def _glance(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    before: Work | None,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    pool = read_pool(ingest.folder / "pool.parquet")
+    most = context.recipe.featurize.max_rows or len(pool)
+    chosen = np.arange(len(pool))
+    if len(pool) > most:
+        vectors = _vectors(context, pool, before, folder, progress)
+        seed = context.recipe.seed
+        chosen = spread(pool.uids, vectors, most, derived_seed(seed, step.index, "glance"), seed)
+    table = pa.table({"uid": pa.array([pool.uids[i] for i in chosen], pa.string())})
+    pq.write_table(table, folder / CANDIDATES)
+    left = len(pool) - len(chosen)
+    return Counts(len(pool), len(chosen), {"beyond-max-rows": left} if left else {})
+
+
+def spread(
+    uids: list[str], vectors: NDArray[np.float16], most: int, seed: int, draw_seed: int
+) -> Positions:
+    """``most`` rows, as evenly as can be over the clusters of their vectors.
+
+    Within a cluster those of the lowest draws. A row keeps its draw for life, so that mostly the
+    same old rows are candidates again, and their features need not be computed anew.
+    """
+    draws = [hashlib.sha256(f"{draw_seed}/{uid}".encode()).digest()[:6] for uid in uids]
+    scores = {"draw": np.array([int.from_bytes(draw) for draw in draws], dtype=np.float64)}
+    pool = Pool(uids, features=vectors, scores=scores)
+    return select(pool, most, "adapt-inf", seed, scorer="draw", sampling="bottom").indices
+
+
+def _vectors(
+    context: Context, pool: PoolTable, before: Work | None, folder: Path, progress: Progress
+) -> NDArray[np.float16]:
+    """The first looks of all rows, those of ``before`` copied."""
+    from adaptinf.features.glance import Glance
+
+    settings, seed = context.recipe.featurize, context.recipe.seed
+    place = {uid: i for i, uid in enumerate(glanced_rows(before.folder) if before else [])}
+    known = np.array([place.get(uid, -1) for uid in pool.uids], dtype=np.int64)
+    new = np.flatnonzero(known < 0)
+    batches = [new[batch] for batch in pool_batches(pool, new, settings.batch_tokens)]
+    with context.base_model() as model:
+        glance = Glance(model, settings.dim, derived_seed(seed, "glance projection"))
+        store = GlanceStore(folder, len(pool), glance.width, batches)
+        if before and len(new) < len(pool):
+            store.rows_from(before.folder, known)
+        progress.total(len(new))
+        pending = set(store.pending)
+        for number, rows in enumerate(batches):
+            if number in pending:
+                samples = [pool.sample(int(i)) for i in rows]
+                store.write(number, glance(context.collator(samples)).numpy())
+            progress.advance(len(rows))
+    return store.finish(pool.uids)
