@@ -21,13 +21,13 @@ class Ending:
     forward and backward: it is exact, for no signal comes from the others.
     """
 
-    def __init__(self, layers: nn.ModuleList, tapped: int) -> None:
+    def __init__(self, layers: nn.ModuleList, tapped: int | None = None) -> None:
         """The ending of a text model's ``layers``.
 
         Left as it is where layer ``tapped`` is the last, of which every token is listened to.
         """
         last = layers[-1]
-        modules = dict(last.named_modules()) if tapped < len(layers) - 1 else {}
+        modules = {} if tapped == len(layers) - 1 else dict(last.named_modules())
         self._parts = [modules[name] for name in _PARTS if _by_token(modules.get(name))]
 
     @contextmanager

@@ -9,10 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptinf.features.ending import Ending
 from adaptinf.features.inputs import Batch
 from adaptinf.features.tokens import AnswerTokens, TokenScores, token_scores
 from adaptinf.models.backbone import Backbone
-from adaptinf.models.parts import logit_cap, output_embeddings, prefix_stands_alone
+from adaptinf.models.parts import (
+    logit_cap,
+    output_embeddings,
+    prefix_stands_alone,
+    text_layers,
+)
 from adaptinf.models.prefix import Prefix
 from adaptinf.models.prompts import prompts_of
 
@@ -42,6 +48,7 @@ class Forward:
         """
         self._model = model
         self._backbone = Backbone(model)
+        self._ending = Ending(text_layers(model))
         self._head = output_embeddings(model)
         self._cap = logit_cap(model)
         self.prefix_stands_alone = prefix_stands_alone(model)
@@ -61,10 +68,17 @@ class Forward:
         """What the model keeps of one row without padding, as the start of others."""
         return self._backbone.prefix(inputs)
 
-    def after(self, prefix: Prefix, text: Batch) -> Forwarded:
-        """What comes out for texts, padded on the right, that follow a prefix in every row."""
+    def losses(self, batch: Batch) -> Tensor:
+        """The losses [b] alone, without what the last layer makes of any other token."""
+        with self._ending.only_at(AnswerTokens.of(batch.labels).read):
+            return self(batch).losses
+
+    def losses_after(self, prefix: Prefix, text: Batch) -> Tensor:
+        """The losses [b] of texts, padded on the right, that follow a prefix in every row."""
         ids, mask = text.inputs["input_ids"], text.inputs["attention_mask"]
-        return self._scored(self._backbone.after(prefix, ids, mask), text.labels)
+        with self._ending.only_at(AnswerTokens.of(text.labels).read):
+            hidden = self._backbone.after(prefix, ids, mask)
+        return self._scored(hidden, text.labels).losses
 
     def _scored(self, hidden: Tensor, labels: Tensor) -> Forwarded:
         answers = AnswerTokens.of(labels)

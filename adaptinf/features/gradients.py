@@ -132,7 +132,7 @@ class ZeroOrderGradients:
         moved = []
         for sign in (1, -1):
             with self._moved(number, sign * STEP):
-                moved.append(self._forward(rows).losses)
+                moved.append(self._forward.losses(rows))
         return (moved[0] - moved[1]) / (2 * STEP)
 
     @contextmanager

@@ -34,7 +34,7 @@ class UnseenLosses:
         self._blank = BlankLosses(layout, forward)
         ways: dict[str, Callable[[Batch], Tensor]] = {
             "blank": self._blank,
-            "drop": lambda batch: forward(layout.images_dropped(batch)).losses,
+            "drop": lambda batch: forward.losses(layout.images_dropped(batch)),
         }
         if way is not None and way not in ways:
             raise UserError(

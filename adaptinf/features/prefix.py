@@ -75,11 +75,11 @@ class BlankLosses:
         blank = self._layout.blanked(batch)
         images = ImageParts.of(blank, self._layout) if self._forward.prefix_stands_alone else None
         if images is None:
-            return self._forward(blank).losses
+            return self._forward.losses(blank)
         rows = _cut(images, self._layout.image_token)
         groups = _alike(rows)
         whole = sorted(set(range(len(rows))).difference(*groups))
-        losses = [self._forward(images.rows(whole)).losses] if whole else []
+        losses = [self._forward.losses(images.rows(whole))] if whole else []
         losses += [self._after_start([rows[place] for place in group]) for group in groups]
         places = torch.tensor([*whole, *(place for group in groups for place in group)])
         return torch.cat(losses)[places.argsort().to(losses[0].device)]
@@ -94,7 +94,7 @@ class BlankLosses:
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(start["attention_mask"].dtype)
         text = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         prefix = self._prefix(rows[0])
-        return self._forward.after(prefix, Batch(text, labels.to(device))).losses
+        return self._forward.losses_after(prefix, Batch(text, labels.to(device)))
 
     def _prefix(self, row: _Row) -> Prefix:
         if self._known is not None and row.key in self._known:

@@ -7,6 +7,7 @@ from torch import nn
 from adaptinf.features import FeatureExtractor
 from adaptinf.features.ending import Ending
 from adaptinf.models.parts import text_layers
+from tests.features.conftest import IMAGE_TOKEN
 
 
 def heard_widths(model, extractor, batch):
@@ -29,6 +30,23 @@ def test_the_last_layer_ends_on_the_answers_alone(llava, rows, collate, side):
     answers = int((batch["labels"][:, 1:] != -100).sum())
     extractor = FeatureExtractor(llava, 1, grounding=None)
     assert heard_widths(llava, extractor, batch) == [answers, answers]
+
+
+@pytest.mark.parametrize("way", ["blank", "drop"])
+def test_the_pass_without_images_ends_on_the_answers_too(llava, rows, collate, way):
+    batch = collate([row for row in rows if len(row.pixels)])
+    every, answers = batch["labels"].numel(), int((batch["labels"][:, 1:] != -100).sum())
+    heard = heard_widths(llava, FeatureExtractor(llava, "last", grounding=way), batch)
+    assert heard == [every, every, answers, answers]
+
+
+def test_only_a_beginning_that_rows_share_runs_in_full(llava, rows, collate):
+    row = next(row for row in rows if len(row.pixels) == 1)
+    batch = collate([row, row])
+    answers = int((batch["labels"][:, 1:] != -100).sum())
+    start = int((row.input_ids == IMAGE_TOKEN).nonzero().max()) + 1
+    heard = heard_widths(llava, FeatureExtractor(llava, 1), batch)
+    assert heard == [answers, answers, start, start, answers, answers]
 
 
 def test_a_tapped_last_layer_and_a_batch_without_answers_are_left_alone(llava, rows, collate):
