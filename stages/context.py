@@ -14,6 +14,7 @@ from typing import Any
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.source import Source, find_source, source_files
+from adaptinf.distributed import Ranks
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
 from adaptinf.models.loading import (
     ModelSource,
@@ -45,12 +46,19 @@ BASE = Step(0, "base")
 class Context:
     """Everything a stage may ask for. Heavy things are made when first asked for."""
 
-    def __init__(self, recipe: Recipe, data_root: Path, scratch: Path | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data_root: Path,
+        scratch: Path | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         """Extracted images and remembered digests go into ``scratch``, if not the run folder."""
         self.recipe = recipe
         self.run = recipe.output_dir
         self.scratch = scratch or recipe.output_dir
         self.data_root = data_root
+        self.ranks = ranks or Ranks()
         self._questions: dict[str, list[Question]] = {}
         self.model_source = ModelSource(
             name=recipe.model.name,
@@ -113,6 +121,7 @@ class Context:
 
     @cached_property
     def _base(self) -> Any:
+        self.ranks.take_device()
         return load_model(self.model_source)
 
     @contextmanager

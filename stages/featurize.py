@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import json
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaptinf.data.pool import PoolTable, read_pool
 from adaptinf.features.store import FeatureStore, load_scores
@@ -17,12 +20,15 @@ from config import Featurize
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
 from stages.glance import candidates_of
-from stages.work import Counts, Progress, Work, derived_seed
+from stages.passes import PoolPass, filled_by_ranks
+from stages.work import Counts, Progress, Work, derived_seed, write_atomically
 
 if TYPE_CHECKING:
-    from adaptinf.features.extractor import BatchFeatures, FeatureExtractor
+    from adaptinf.features.extractor import FeatureExtractor
 
 VERSION = 3
+
+_REFRESH, _REUSED, _DRIFT = "refresh", "reused.npy", "drift.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +46,33 @@ class Refresh:
     reused: Positions
     drift: dict[str, float]
 
+    @classmethod
+    def read(cls, folder: Path) -> Refresh:
+        """What was written down in a folder."""
+        drift = json.loads((folder / _REFRESH / _DRIFT).read_text())
+        return cls(np.load(folder / _REFRESH / _REUSED, allow_pickle=False), drift)
 
-class _Scorer:
-    """Runs pool rows through the feature pass."""
+    def write(self, folder: Path) -> None:
+        """Write it down, for other ranks and for a pass that is resumed."""
+        (folder / _REFRESH).mkdir(exist_ok=True)
+        write_atomically(folder / _REFRESH / _DRIFT, json.dumps(self.drift))
+        sink = io.BytesIO()
+        np.save(sink, self.reused, allow_pickle=False)
+        write_atomically(folder / _REFRESH / _REUSED, sink.getvalue())
+
+
+class _Probe:
+    """Log perplexities of pool rows as they are now."""
 
     def __init__(self, context: Context, pool: PoolTable, extractor: FeatureExtractor) -> None:
         self._context = context
         self._pool = pool
         self._extractor = extractor
 
-    def __call__(self, positions: Sequence[int] | Positions) -> BatchFeatures:
+    def __call__(self, positions: Positions) -> NDArray[np.float64]:
         samples = [self._pool.sample(int(i)) for i in positions]
-        return self._extractor(self._context.collator(samples))
+        features = self._extractor(self._context.collator(samples))
+        return np.asarray(np.log(features.scores["perplexity"].numpy()))
 
 
 def featurize_work(
@@ -81,6 +102,7 @@ def featurize_work(
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "featurize",
+        shared=True,
         perform=partial(_featurize, context, ingest, glance, previous),
     )
 
@@ -93,35 +115,47 @@ def _featurize(
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    settings, seed = context.recipe.featurize, context.recipe.seed
+    from adaptinf.features.extractor import BatchFeatures
+
+    settings, seed, ranks = context.recipe.featurize, context.recipe.seed, context.ranks
     pool = read_pool(ingest.folder / "pool.parquet")
     candidates = candidates_of(glance, pool)
     adapter = previous.train.folder / "adapter" if previous.train else None
     with context.adapted_model(adapter) as model, ExitStack() as stack:
         extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
-        score = _Scorer(context, pool, extractor)
-        refresh = _refresh(context, pool, candidates, previous.featurize, score)
+        if ranks.leads and not (folder / _REFRESH / _REUSED).exists():
+            probe = _Probe(context, pool, extractor)
+            _refresh(context, pool, candidates, previous.featurize, probe).write(folder)
+        ranks.meet()
+        refresh = Refresh.read(folder)
         if refresh.drift:
             stale = sum(drift > settings.drift for drift in refresh.drift.values())
             progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
         fresh = np.flatnonzero(refresh.reused < 0)
         planned = pool_batches(pool, candidates[fresh], settings.batch_tokens)
         batches = [fresh[batch] for batch in planned]
-        store = FeatureStore.open(
-            folder,
-            rows=len(candidates),
-            dim=settings.dim,
-            hidden=model.config.get_text_config().hidden_size,
-            batches=batches,
-            settings=_described(context, extractor, refresh, len(fresh)),
+        described = _described(context, extractor, refresh, len(fresh))
+        hidden = model.config.get_text_config().hidden_size
+
+        def opened(place: Path) -> FeatureStore:
+            return FeatureStore.open(
+                place, len(candidates), settings.dim, hidden, batches, described
+            )
+
+        scored = PoolPass(
+            context, pool, [candidates[batch] for batch in batches], extractor, BatchFeatures.join
         )
+        store = filled_by_ranks(
+            ranks, folder, opened, lambda part, pending: scored.fill(part, pending, progress)
+        )
+    if ranks.leads:
         if previous.featurize and len(fresh) < len(candidates):
             store.rows_from(previous.featurize.folder, refresh.reused)
-        progress.total(len(fresh))
-        _score_pending(store, batches, candidates, score, progress)
-    uids = pool.uids
-    store.finish([uids[i] for i in candidates])
+        uids = pool.uids
+        store.finish([uids[i] for i in candidates])
+        # The manifest tells of the drift.
+        shutil.rmtree(folder / _REFRESH)
     left = len(pool) - len(candidates)
     return Counts(len(pool), len(candidates), {"no-candidate": left} if left else {})
 
@@ -142,26 +176,12 @@ def extractor_of(model: Any, settings: Featurize, seed: int) -> FeatureExtractor
     )
 
 
-def _score_pending(
-    store: FeatureStore,
-    batches: Sequence[Positions],
-    candidates: Positions,
-    score: _Scorer,
-    progress: Progress,
-) -> None:
-    pending = set(store.pending)
-    for number, batch in enumerate(batches):
-        if number in pending:
-            store.write(number, score(candidates[batch]))
-        progress.advance(len(batch))
-
-
 def _refresh(
     context: Context,
     pool: PoolTable,
     candidates: Positions,
     before: Work | None,
-    score: _Scorer,
+    probed: _Probe,
 ) -> Refresh:
     """Old rows keep their features unless ``refresh`` is ``all`` or their dataset has drifted.
 
@@ -186,7 +206,7 @@ def _refresh(
         seed = derived_seed(context.recipe.seed, "probe", dataset)
         size = min(settings.probe_rows, len(rows))
         probe = np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
-        now = np.log(score(candidates[probe]).scores["perplexity"].numpy())
+        now = probed(candidates[probe])
         drift[dataset] = float(np.mean(np.abs(now - old[reused[probe]])))
         if drift[dataset] > settings.drift:
             reused[rows] = -1

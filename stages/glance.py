@@ -20,6 +20,7 @@ from adaptinf.features.glances import GlanceStore, glanced_rows
 from selection import Pool, select
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
+from stages.passes import PoolPass, filled_by_ranks
 from stages.work import Counts, Progress, Work, derived_seed
 
 VERSION = 1
@@ -45,6 +46,7 @@ def glance_work(context: Context, step: Step, ingest: Work, before: Work | None)
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "glance",
+        shared=True,
         perform=partial(_glance, context, step, ingest, before),
     )
 
@@ -69,11 +71,14 @@ def _glance(
     most = context.recipe.featurize.max_rows or len(pool)
     chosen = np.arange(len(pool))
     if len(pool) > most:
-        vectors = _vectors(context, pool, before, folder, progress)
-        seed = context.recipe.seed
-        chosen = spread(pool.uids, vectors, most, derived_seed(seed, step.index, "glance"), seed)
-    table = pa.table({"uid": pa.array([pool.uids[i] for i in chosen], pa.string())})
-    pq.write_table(table, folder / CANDIDATES)
+        store = _looked(context, pool, before, folder, progress)
+        if context.ranks.leads:
+            vectors, seed = store.finish(pool.uids), context.recipe.seed
+            step_seed = derived_seed(seed, step.index, "glance")
+            chosen = spread(pool.uids, vectors, most, step_seed, seed)
+    if context.ranks.leads:
+        table = pa.table({"uid": pa.array([pool.uids[i] for i in chosen], pa.string())})
+        pq.write_table(table, folder / CANDIDATES)
     left = len(pool) - len(chosen)
     return Counts(len(pool), len(chosen), {"beyond-max-rows": left} if left else {})
 
@@ -92,9 +97,9 @@ def spread(
     return select(pool, most, "adapt-inf", seed, scorer="draw", sampling="bottom").indices
 
 
-def _vectors(
+def _looked(
     context: Context, pool: PoolTable, before: Work | None, folder: Path, progress: Progress
-) -> NDArray[np.float16]:
+) -> GlanceStore:
     """The first looks of all rows, those of ``before`` copied."""
     from adaptinf.features.glance import Glance
 
@@ -105,14 +110,15 @@ def _vectors(
     batches = [new[batch] for batch in pool_batches(pool, new, settings.batch_tokens)]
     with context.base_model() as model:
         glance = Glance(model, settings.dim, derived_seed(seed, "glance projection"))
-        store = GlanceStore(folder, len(pool), glance.width, batches)
-        if before and len(new) < len(pool):
-            store.rows_from(before.folder, known)
-        progress.total(len(new))
-        pending = set(store.pending)
-        for number, rows in enumerate(batches):
-            if number in pending:
-                samples = [pool.sample(int(i)) for i in rows]
-                store.write(number, glance(context.collator(samples)).numpy())
-            progress.advance(len(rows))
-    return store.finish(pool.uids)
+        looks = PoolPass(
+            context, pool, batches, lambda batch: glance(batch).numpy(), np.concatenate
+        )
+        store = filled_by_ranks(
+            context.ranks,
+            folder,
+            lambda place: GlanceStore(place, len(pool), glance.width, batches),
+            lambda part, pending: looks.fill(part, pending, progress),
+        )
+    if context.ranks.leads and before and len(new) < len(pool):
+        store.rows_from(before.folder, known)
+    return store

@@ -13,6 +13,7 @@ from pathlib import Path
 from adaptinf.console import Console
 from adaptinf.data.names import DATASETS
 from adaptinf.data.world import build_world
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from config import Recipe, resolved_yaml
@@ -33,7 +34,9 @@ class Finished:
     performed: int
 
 
-def open_context(recipe: Recipe, scratch: Path | None = None) -> Context:
+def open_context(
+    recipe: Recipe, scratch: Path | None = None, ranks: Ranks | None = None
+) -> Context:
     """The run's context; writes the embedded world where the recipe uses it.
 
     It is written into the run folder, or into ``scratch`` for a look that leaves no trace. A recipe
@@ -52,7 +55,7 @@ def open_context(recipe: Recipe, scratch: Path | None = None) -> Context:
             seen=str(folder),
             hint="create it, or use 'embedded' for the small world that is shipped",
         )
-    return Context(recipe, folder, scratch)
+    return Context(recipe, folder, scratch, ranks)
 
 
 def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Finished:
@@ -66,12 +69,43 @@ def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Fi
         return _run(recipe, console, fresh=fresh)
 
 
+def follow(recipe: Recipe) -> None:
+    """What all ranks of a launch do but the leader: their share of the stages that are shared."""
+    ranks = Ranks.of_launch()
+    # The leader has written the embedded world, and removed what is to be made anew.
+    ranks.meet()
+    context = open_context(recipe, ranks=ranks)
+    pending = [
+        work for works in plan_walk(context) for work in works.ordered if work.done() is None
+    ]
+    ranks.meet()
+    for work in pending:
+        work.run(_Silent(), ranks)
+    ranks.part()
+
+
+class _Silent:
+    """The progress of a rank that does not lead."""
+
+    def total(self, rows: int, done: int = 0) -> None:
+        """Nothing: the leader tells."""
+
+    def advance(self, rows: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     from adaptinf.report import write_report
 
-    context = open_context(recipe)
+    ranks = Ranks.of_launch()
+    context = open_context(recipe, ranks=ranks)
     walk = plan_walk(context)
     pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
+    ranks.meet()
+    ranks.meet()
     write_atomically(recipe.output_dir / "config.resolved.yaml", resolved_yaml(recipe))
     write_environment(context)
     _tell_strays(context, console)
@@ -91,6 +125,7 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     if pending or not report.is_file():
         write_report(recipe.output_dir)
     console.event("run_finished", performed=len(pending))
+    ranks.part()
     return Finished(matrix.table(), report, len(pending))
 
 
@@ -122,7 +157,7 @@ def _perform(
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
             started = time.monotonic()
-            counts = work.run(progress)["counts"]
+            counts = work.run(progress, context.ranks)["counts"]
             bill.add(step.name, stage, time.monotonic() - started, counts["in"])
             console.event("counted", work=work.name, **counts)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 
 DONE = "DONE"
@@ -20,8 +21,8 @@ _BEGUN = "BEGUN"
 class Progress(Protocol):
     """What a stage tells about itself while it runs."""
 
-    def total(self, rows: int) -> None:
-        """How many rows there are to do."""
+    def total(self, rows: int, done: int = 0) -> None:
+        """How many rows there are; ``done`` of them come from an interrupted run."""
 
     def advance(self, rows: int) -> None:
         """So many more rows are done."""
@@ -46,7 +47,8 @@ class Work:
     ``settings`` are the recipe's values that matter to it, ``inputs`` the fingerprints of what it
     reads; ``version`` is raised by hand when the stage's output changes its meaning. ``perform``
     writes into the folder it is given; called again on the same folder after a kill, it goes on.
-    ``rows`` is how many rows there are to do, where that is known before.
+    ``rows`` is how many rows there are to do, where that is known before. A ``shared`` stage is
+    performed by all ranks of a launch together, any other by the leader while the others wait.
     """
 
     step: str
@@ -57,6 +59,7 @@ class Work:
     folder: Path
     perform: Callable[[Path, Progress], Counts]
     rows: int | None = None
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -90,16 +93,34 @@ class Work:
         record = self._record()
         return record is not None and record["fingerprint"] != self.fingerprint
 
-    def run(self, progress: Progress) -> dict[str, Any]:
+    def run(self, progress: Progress, ranks: Ranks | None = None) -> dict[str, Any]:
         """Perform in a temporary folder, rename it, then drop ``DONE``; returns its content."""
+        ranks = ranks or Ranks()
         draft = self.folder.with_name(self.folder.name + ".tmp")
+        if ranks.leads:
+            self._begin(draft)
+        ranks.meet()
+        if self.shared:
+            counts = self.perform(draft, progress)
+        elif ranks.leads:
+            with ranks.alone():
+                counts = self.perform(draft, progress)
+        ranks.meet()
+        if ranks.leads:
+            self._finish(draft, counts)
+        ranks.meet()
+        record: dict[str, Any] = json.loads((self.folder / DONE).read_text())
+        return record
+
+    def _begin(self, draft: Path) -> None:
         begun = draft / _BEGUN
         if not (begun.is_file() and begun.read_text() == self.fingerprint):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             write_atomically(begun, self.fingerprint)
-        counts = self.perform(draft, progress)
-        begun.unlink()
+
+    def _finish(self, draft: Path, counts: Counts) -> None:
+        (draft / _BEGUN).unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
         draft.rename(self.folder)
         record = {
@@ -116,7 +137,6 @@ class Work:
             },
         }
         write_atomically(self.folder / DONE, json.dumps(record, indent=1) + "\n")
-        return record
 
     def _record(self) -> dict[str, Any] | None:
         file = self.folder / DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,19 @@ class BatchFeatures:
     embeddings: Tensor
     scores: dict[str, Tensor]
     n_answer: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[BatchFeatures]) -> BatchFeatures:
+        """Features of all rows of several batches, in their order."""
+        return cls(
+            gradients=torch.cat([part.gradients for part in parts]),
+            gradient_norms=torch.cat([part.gradient_norms for part in parts]),
+            embeddings=torch.cat([part.embeddings for part in parts]),
+            scores={
+                name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores
+            },
+            n_answer=torch.cat([part.n_answer for part in parts]),
+        )
 
 
 class FeatureExtractor:

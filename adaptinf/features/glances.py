@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from adaptinf.features.batched import BatchedArrays, Batches
 from adaptinf.features.shards import SHARD_ROWS, Shards
 
 _NAME = "glances"
@@ -19,49 +20,39 @@ _NAME = "glances"
 class GlanceStore:
     """Vectors [rows, width] in pool order, ``glances-*.npy``, and whose they are, ``rows.parquet``.
 
-    Until all are there ``done.npy`` has a flag per planned batch, set once the batch is on disk: a
-    pass that is killed loses the batch it was in.
+    Filled batch by batch; begun once, it is gone on with.
     """
 
-    def __init__(
-        self, folder: Path, rows: int, width: int, batches: Sequence[NDArray[np.int64]]
-    ) -> None:
+    def __init__(self, folder: Path, rows: int, width: int, batches: Batches) -> None:
         """The store in ``folder``, to go on with, or an empty one."""
         self._folder = folder
-        self._batches = batches
-        flags = folder / "done.npy"
-        if not flags.exists():
+        if not BatchedArrays.are_begun(folder):
             folder.mkdir(parents=True, exist_ok=True)
             Shards.create(folder, _NAME, rows, width, SHARD_ROWS)
-            np.save(flags, np.zeros(len(batches), np.bool_), allow_pickle=False)
-        self._vectors = Shards.open(folder, _NAME, SHARD_ROWS, "r+")
-        self._done = np.load(flags, mmap_mode="r+", allow_pickle=False)
+            BatchedArrays.begin(folder, batches)
+        shards = {_NAME: Shards.open(folder, _NAME, SHARD_ROWS, "r+")}
+        self.arrays = BatchedArrays(folder, batches, shards)
 
     @property
     def pending(self) -> list[int]:
         """Numbers of the batches still to be looked at, in order."""
-        return np.flatnonzero(~self._done).tolist()
+        return self.arrays.pending
 
-    def write(self, number: int, vectors: NDArray[np.floating[Any]]) -> None:
+    def write(self, number: int, features: NDArray[np.floating[Any]], parts: int = 1) -> None:
         """Keep the vectors of batch ``number``; once this returns they survive a kill."""
-        self._vectors.put(self._batches[number], vectors)
-        self._done[number] = True
-        self._done.flush()
+        self.arrays.put(number, {_NAME: features}, parts)
 
     def rows_from(self, folder: Path, mapping: NDArray[np.int64]) -> None:
         """Copy rows from the finished store in ``folder``: ``mapping`` [rows], -1 for none."""
-        rows = np.flatnonzero(mapping >= 0)
-        theirs = Shards.open(folder, _NAME, SHARD_ROWS, "r")
-        for start in range(0, len(rows), SHARD_ROWS):
-            part = rows[start : start + SHARD_ROWS]
-            self._vectors.put(part, theirs.take(mapping[part]))
+        self.arrays.copy({_NAME: Shards.open(folder, _NAME, SHARD_ROWS, "r")}, mapping)
 
     def finish(self, uids: Sequence[str]) -> NDArray[np.float16]:
         """All vectors; what only a running pass needs is removed."""
         table = pa.table({"uid": pa.array(uids, pa.string())})
         pq.write_table(table, self._folder / "rows.parquet")
-        (self._folder / "done.npy").unlink()
-        return self._vectors.whole()
+        self.arrays.close()
+        vectors: NDArray[np.float16] = self.arrays.shards[_NAME].whole()
+        return vectors
 
 
 def glanced_rows(folder: Path) -> list[str]:

@@ -38,7 +38,7 @@ class Batch:
             if not isinstance(value, Tensor):
                 return value
             dtype = model.dtype if value.is_floating_point() else value.dtype
-            return value.to(model.device, dtype)
+            return value.to(model.device, dtype, non_blocking=True)
 
         inputs = {name: moved(value) for name, value in given.items()}
         return cls(inputs, inputs.pop("labels"))

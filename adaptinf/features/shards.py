@@ -1,4 +1,4 @@
-"""One long float16 matrix kept as .npy files of a bounded number of rows."""
+"""One long matrix kept as .npy files of a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 SHARD_ROWS = 65_536
 
@@ -22,13 +22,21 @@ class Shards:
         self._rows = shard_rows
 
     @classmethod
-    def create(cls, folder: Path, name: str, rows: int, width: int, shard_rows: int) -> Shards:
-        """A new matrix of zeros; one of no rows has one file too."""
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        rows: int,
+        width: int,
+        shard_rows: int,
+        dtype: DTypeLike = np.float16,
+    ) -> Shards:
+        """A new matrix of zeros, in holes until rows are put; one of no rows has one file too."""
         files = []
         for number, start in enumerate(range(0, max(rows, 1), shard_rows)):
             files.append(folder / f"{name}-{number:05d}.npy")
             shape = (min(shard_rows, rows - start), width)
-            open_memmap(files[-1], mode="w+", dtype=np.float16, shape=shape)
+            open_memmap(files[-1], mode="w+", dtype=dtype, shape=shape)
         return cls(files, "r+", shard_rows)
 
     @classmethod
@@ -43,9 +51,9 @@ class Shards:
             raise FileNotFoundError(f"no {name}-*.npy in {folder}")
         return cls(files, mode, shard_rows)
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Copies of the given rows, in their order."""
-        taken = np.empty((len(rows), self._parts[0].shape[1]), np.float16)
+        taken = np.empty((len(rows), self._parts[0].shape[1]), self._parts[0].dtype)
         for part, chosen, places in self._split(rows):
             taken[chosen] = part[places]
         return taken
@@ -56,7 +64,7 @@ class Shards:
             part[places] = values[chosen]
             part.flush()
 
-    def whole(self) -> NDArray[np.float16]:
+    def whole(self) -> NDArray[Any]:
         """The whole matrix: the file itself, mapped, if there is one, otherwise a copy of all."""
         return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
 

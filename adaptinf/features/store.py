@@ -14,39 +14,33 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adaptinf.errors import UserError
+from adaptinf.features.batched import BatchedArrays, Batches
 from adaptinf.features.shards import SHARD_ROWS, Shards
 from selection.names import SCORES
 
 if TYPE_CHECKING:
     from adaptinf.features.extractor import BatchFeatures
 
-VERSION = 1
+VERSION = 2
 _COLUMNS = (*SCORES, "gradient_norm", "n_answer")
 _TYPES = (*(pa.float64() for _ in SCORES), pa.float32(), pa.int32())
-_COPIED_ROWS = 8192
-
-Batches = Sequence[NDArray[np.int64]]
 
 
 class FeatureStore:
     """The features of ``rows`` rows in dataset order, computed in planned ``batches``.
 
     Files: ``gradients-*.npy`` [rows, dim] and ``embeddings-*.npy`` [rows, hidden] float16,
-    ``manifest.json``, and at the end ``scores.parquet``. Until then ``scores.npy`` holds the score
-    columns and ``done.npy`` one flag per batch, set once the batch is on disk: a pass that is
-    killed loses the batch it was in and nothing else.
+    ``manifest.json``, and at the end ``scores.parquet``. Until then ``scores-*.npy`` hold the score
+    columns, beside the marks of the batches that are done.
     """
 
     def __init__(self, folder: Path, batches: Batches, shard_rows: int) -> None:
         """The store in ``folder``; use ``create`` or ``open``."""
         self.folder = folder
-        self._batches = batches
-        self._gradients = Shards.open(folder, "gradients", shard_rows, "r+")
-        self._embeddings = Shards.open(folder, "embeddings", shard_rows, "r+")
-        self._finished = (folder / "scores.parquet").exists()
-        if not self._finished:
-            self._scores = np.load(folder / "scores.npy", mmap_mode="r+", allow_pickle=False)
-            self._done = np.load(folder / "done.npy", mmap_mode="r+", allow_pickle=False)
+        self._rows = json.loads((folder / "manifest.json").read_text())["rows"]
+        self._unplanned = self._rows - sum(map(len, batches))
+        finished = (folder / "scores.parquet").exists()
+        self._arrays = None if finished else _arrays(folder, batches, shard_rows)
 
     @classmethod
     def create(
@@ -70,11 +64,10 @@ class FeatureStore:
                 file.unlink()
         Shards.create(folder, "gradients", rows, dim, shard_rows)
         Shards.create(folder, "embeddings", rows, hidden, shard_rows)
-        scores = np.full((rows, len(_COLUMNS)), np.nan)
-        np.save(folder / "scores.npy", scores, allow_pickle=False)
-        np.save(folder / "done.npy", np.zeros(len(batches), np.bool_), allow_pickle=False)
+        Shards.create(folder, "scores", rows, len(_COLUMNS), shard_rows, np.float64)
+        BatchedArrays.begin(folder, batches)
         manifest = _manifest(rows, dim, hidden, batches, settings, shard_rows)
-        _write_whole(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
+        _write_manifest(folder, manifest)
         return cls(folder, batches, shard_rows)
 
     @classmethod
@@ -109,20 +102,34 @@ class FeatureStore:
         return cls(folder, batches, shard_rows)
 
     @property
+    def arrays(self) -> BatchedArrays:
+        """What is filled batch by batch.
+
+        Raises:
+            ValueError: the store is finished.
+        """
+        if self._arrays is None:
+            raise ValueError(f"the features in {self.folder} are finished")
+        return self._arrays
+
+    @property
     def pending(self) -> list[int]:
         """Numbers of the batches still to be computed, in order."""
-        return [] if self._finished else np.flatnonzero(~self._done).tolist()
+        return [] if self._arrays is None else self._arrays.pending
 
-    def write(self, number: int, features: BatchFeatures) -> None:
-        """Keep the features of batch ``number``; once this returns they survive a kill."""
-        rows = self._batches[number]
+    def write(self, number: int, features: BatchFeatures, parts: int = 1) -> None:
+        """Keep the features of batch ``number``; once this returns they survive a kill.
+
+        ``parts``: in how many the batch was computed, because the whole did not fit the memory.
+        """
         columns = [features.scores[name].numpy() for name in SCORES]
         columns += [features.gradient_norms.numpy(), features.n_answer.numpy()]
-        self._gradients.put(rows, features.gradients.numpy())
-        self._embeddings.put(rows, features.embeddings.numpy())
-        self._put_scores(rows, np.stack(columns, axis=1))
-        self._done[number] = True
-        self._done.flush()
+        values = {
+            "gradients": features.gradients.numpy(),
+            "embeddings": features.embeddings.numpy(),
+            "scores": np.stack(columns, axis=1),
+        }
+        self.arrays.put(number, values, parts)
 
     def rows_from(self, folder: Path, mapping: NDArray[np.int64]) -> None:
         """Copy rows bit by bit from the finished store in ``folder``.
@@ -130,41 +137,52 @@ class FeatureStore:
         ``mapping`` [rows] is each row's position there, -1 for rows that are not copied. Call it
         before the batches, on a resumed store again: the bytes are the same.
         """
-        if self._finished:
+        if self._arrays is None:
             return
-        theirs = _open_finished(folder)
+        self._unplanned -= int((mapping >= 0).sum())
         table = load_scores(folder)
         scores = np.stack([table[name].to_numpy().astype(np.float64) for name in _COLUMNS], axis=1)
-        copied = np.flatnonzero(mapping >= 0)
-        for start in range(0, len(copied), _COPIED_ROWS):
-            rows = copied[start : start + _COPIED_ROWS]
-            self._gradients.put(rows, theirs["gradients"].take(mapping[rows]))
-            self._embeddings.put(rows, theirs["embeddings"].take(mapping[rows]))
-            self._put_scores(rows, scores[mapping[rows]])
+        self._arrays.copy({**_open_finished(folder), "scores": _Rows(scores)}, mapping)
 
     def finish(self, uids: Sequence[str]) -> None:
         """Write ``scores.parquet`` and remove what only a running pass needs.
 
-        Raises:
-            ValueError: rows are missing, or there is not one uid per row.
-        """
-        if not self._finished:
-            missing = int(np.isnan(self._scores[:, _COLUMNS.index("n_answer")]).sum())
-            if missing or self.pending or len(uids) != len(self._scores):
-                raise ValueError(
-                    f"{missing} rows and {len(self.pending)} batches are not computed,"
-                    f" {len(uids)} uids for {len(self._scores)} rows"
-                )
-            sink = pa.BufferOutputStream()
-            pq.write_table(_score_table(uids, self._scores), sink)
-            _write_whole(self.folder / "scores.parquet", sink.getvalue().to_pybytes())
-            self._finished = True
-        for name in ("scores.npy", "done.npy"):
-            (self.folder / name).unlink(missing_ok=True)
+        Batches that were computed in parts are told in the manifest.
 
-    def _put_scores(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        self._scores[rows] = values
-        self._scores.flush()
+        Raises:
+            ValueError: batches are missing, or there is not one uid per row.
+        """
+        if self._arrays is not None:
+            if self.pending or self._unplanned or len(uids) != self._rows:
+                raise ValueError(
+                    f"{len(self.pending)} batches are not computed, {self._unplanned} rows are in"
+                    f" none and not copied, {len(uids)} uids for {self._rows} rows"
+                )
+            self._tell_parts(self._arrays.parts)
+            sink = pa.BufferOutputStream()
+            pq.write_table(_score_table(uids, self._arrays.shards["scores"].whole()), sink)
+            _write_whole(self.folder / "scores.parquet", sink.getvalue().to_pybytes())
+            self._arrays.close()
+            self._arrays = None
+        for file in self.folder.glob("*.npy"):
+            if file.name.startswith(("scores-", "done", "parts")):
+                file.unlink()
+
+    def _tell_parts(self, parts: NDArray[np.int64]) -> None:
+        if np.any(parts > 1):
+            manifest = json.loads((self.folder / "manifest.json").read_text())
+            told = {str(i): int(parts[i]) for i in np.flatnonzero(parts > 1)}
+            _write_manifest(self.folder, {**manifest, "parts": told})
+
+
+class _Rows:
+    """A matrix in memory, taken from as shards are."""
+
+    def __init__(self, matrix: NDArray[np.float64]) -> None:
+        self._matrix = matrix
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._matrix[rows]
 
 
 def load_gradients(folder: Path) -> NDArray[np.float16]:
@@ -186,6 +204,12 @@ def _open_finished(folder: Path) -> dict[str, Shards]:
     manifest = json.loads((folder / "manifest.json").read_text())
     names = ("gradients", "embeddings")
     return {name: Shards.open(folder, name, manifest["shard_rows"], "r") for name in names}
+
+
+def _arrays(folder: Path, batches: Batches, shard_rows: int) -> BatchedArrays:
+    names = ("gradients", "embeddings", "scores")
+    shards = {name: Shards.open(folder, name, shard_rows, "r+") for name in names}
+    return BatchedArrays(folder, batches, shards)
 
 
 def _manifest(
@@ -218,6 +242,10 @@ def _score_table(uids: Sequence[str], scores: NDArray[np.float64]) -> pa.Table:
         whole = values.astype(np.int32) if kind == pa.int32() else values
         columns[name] = pa.array(whole, kind)
     return pa.table(columns)
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    _write_whole(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
 
 
 def _write_whole(file: Path, content: bytes) -> None:

@@ -30,6 +30,7 @@ def run_lifelong(
     what is new.
     """
     from adaptinf.console import make_console, quiet_libraries
+    from adaptinf.distributed import Ranks
     from config import load_recipe
 
     settings = load_recipe(recipe, overrides or [])
@@ -39,8 +40,12 @@ def run_lifelong(
 
         print(preview(settings))
         return
+    from stages.manager import follow
     from stages.manager import run_lifelong as run
 
+    if not Ranks.of_launch().leads:
+        follow(settings)
+        return
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     console = make_console(settings.output_dir / "events.jsonl")
     finished = run(settings, console, fresh=fresh)

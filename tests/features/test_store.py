@@ -96,7 +96,7 @@ def test_an_interrupted_pass_goes_on_to_the_same_bytes(tmp_path, kept):
         broken.write(number, features(BATCHES[number].tolist()))
     if kept < len(BATCHES):
         # Killed after the next batch's data, before its mark: what is there is written over.
-        broken._gradients.put(BATCHES[kept][:1], np.full((1, DIM), 77.0))
+        broken.arrays.shards["gradients"].put(BATCHES[kept][:1], np.full((1, DIM), 77.0))
     del broken
     again = begin(tmp_path / "broken", shard_rows=4)
     assert again.pending == list(range(kept, len(BATCHES)))
@@ -108,10 +108,11 @@ def test_an_interrupted_pass_goes_on_to_the_same_bytes(tmp_path, kept):
 def test_killed_while_it_finishes(tmp_path):
     store = begin(tmp_path)
     fill(store)
-    working = {name: (tmp_path / name).read_bytes() for name in ("scores.npy", "done.npy")}
+    names = ("scores-00000.npy", "done.npy", "parts.npy")
+    working = {name: (tmp_path / name).read_bytes() for name in names}
     store.finish(UIDS)
     finished = contents(tmp_path)
-    for left in (["done.npy"], ["scores.npy", "done.npy"], []):
+    for left in (["done.npy"], ["parts.npy"], list(names), []):
         for name in left:
             (tmp_path / name).write_bytes(working[name])
         again = begin(tmp_path)
@@ -140,11 +141,41 @@ def test_another_plan_or_setting_is_refused(tmp_path):
 def test_an_unfinished_pass_cannot_be_finished(tmp_path):
     store = begin(tmp_path)
     store.write(0, features(BATCHES[0].tolist()))
-    with pytest.raises(ValueError, match="8 rows and 3 batches are not computed"):
+    with pytest.raises(ValueError, match="3 batches are not computed"):
         store.finish(UIDS)
     fill(store)
     with pytest.raises(ValueError, match="10 uids for 11 rows"):
         store.finish(UIDS[:-1])
+    few = FeatureStore.open(tmp_path / "few", ROWS, DIM, HIDDEN, BATCHES[:-1])
+    fill(few)
+    with pytest.raises(ValueError, match="2 rows are in none and not copied"):
+        few.finish(UIDS)
+
+
+def test_parts_that_did_not_fit_the_memory_are_told(tmp_path):
+    store = begin(tmp_path)
+    store.write(0, features(BATCHES[0].tolist()), parts=2)
+    del store
+    store = begin(tmp_path)
+    assert store.arrays.parts.tolist() == [2, 1, 1, 1]
+    fill(store)
+    store.finish(UIDS)
+    assert json.loads((tmp_path / "manifest.json").read_text())["parts"] == {"0": 2}
+    assert begin(tmp_path).pending == []
+
+
+def test_what_several_have_computed_becomes_one(tmp_path):
+    whole = begin(tmp_path / "whole")
+    fill(whole)
+    whole.finish(UIDS)
+    first, second = begin(tmp_path / "first"), begin(tmp_path / "second", shard_rows=4)
+    for store, numbers in ((first, (0, 2)), (second, (1, 3))):
+        for number in numbers:
+            store.write(number, features(BATCHES[number].tolist()))
+    first.arrays.absorb(second.arrays)
+    assert first.pending == []
+    first.finish(UIDS)
+    assert contents(tmp_path / "first") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("shard_rows", [4, 100])

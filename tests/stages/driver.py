@@ -18,7 +18,7 @@ from dataclasses import dataclass
 class KillingProgress:
     calls_left: int | None
 
-    def total(self, rows: int) -> None:
+    def total(self, rows: int, done: int = 0) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -54,8 +54,9 @@ class KillingConsole:
 
 def main() -> None:
     from adaptinf.console import quiet_libraries
+    from adaptinf.distributed import Ranks
     from config import load_recipe
-    from stages.manager import run_lifelong
+    from stages.manager import follow, run_lifelong
 
     quiet_libraries()
     recipe, *rest = sys.argv[1:]
@@ -64,6 +65,9 @@ def main() -> None:
         console.where, calls = rest[1].rsplit(":", 1)
         console.calls = int(calls)
         rest = rest[2:]
+    if not Ranks.of_launch().leads:
+        follow(load_recipe(recipe, rest))
+        return
     print(run_lifelong(load_recipe(recipe, rest), console).performed)
 
 

@@ -57,11 +57,11 @@ def test_a_store_that_was_killed_goes_on_where_it_was(tmp_path):
     for kill in (0, 1, 3):
         folder = tmp_path / str(kill)
         store = GlanceStore(folder, 5, 2, batches)
-        for number in store.pending[:kill]:
+        for number in store.arrays.pending[:kill]:
             store.write(number, whole[batches[number]])
         again = GlanceStore(folder, 5, 2, batches)
-        assert again.pending == [0, 1, 2][kill:]
-        for number in again.pending:
+        assert again.arrays.pending == [0, 1, 2][kill:]
+        for number in again.arrays.pending:
             again.write(number, whole[batches[number]])
         known = np.array([-1, -1, 0, -1, -1])
         other = tmp_path / f"{kill}-old"

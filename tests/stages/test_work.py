@@ -12,7 +12,7 @@ from stages.work import Counts, Progress, Work, derived_seed
 
 
 class Silent:
-    def total(self, rows: int) -> None:
+    def total(self, rows: int, done: int = 0) -> None:
         pass
 
     def advance(self, rows: int) -> None:
