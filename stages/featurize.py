@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 
-_REFRESH, _REUSED, _DRIFT = "refresh", "reused.npy", "drift.json"
+_REFRESH = "refresh.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +45,15 @@ class Refresh:
     drift: dict[str, float]
 
     @classmethod
-    def read(cls, folder: Path) -> Refresh:
-        """What was written down in a folder."""
-        drift = json.loads((folder / _REFRESH / _DRIFT).read_text())
-        return cls(np.load(folder / _REFRESH / _REUSED, allow_pickle=False), drift)
+    def read(cls, file: Path) -> Refresh:
+        """What was written down."""
+        told = json.loads(file.read_text())
+        return cls(np.array(told["reused"], dtype=np.int64), told["drift"])
 
-    def write(self, folder: Path) -> None:
+    def write(self, file: Path) -> None:
         """Write it down, for other ranks and for a pass that is resumed."""
-        (folder / _REFRESH).mkdir(exist_ok=True)
-        write_atomically(folder / _REFRESH / _DRIFT, json.dumps(self.drift))
-        sink = io.BytesIO()
-        np.save(sink, self.reused, allow_pickle=False)
-        write_atomically(folder / _REFRESH / _REUSED, sink.getvalue())
+        told = {"drift": self.drift, "reused": self.reused.tolist()}
+        write_atomically(file, json.dumps(told))
 
 
 class _Probe:
@@ -124,11 +119,12 @@ def _featurize(
     with context.adapted_model(adapter) as model, ExitStack() as stack:
         extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
-        if ranks.leads and not (folder / _REFRESH / _REUSED).exists():
+        if ranks.leads and not (folder / _REFRESH).exists():
             probe = _Probe(context, pool, extractor)
-            _refresh(context, pool, candidates, previous.featurize, probe).write(folder)
+            found = _refresh(context, pool, candidates, previous.featurize, probe)
+            found.write(folder / _REFRESH)
         ranks.meet()
-        refresh = Refresh.read(folder)
+        refresh = Refresh.read(folder / _REFRESH)
         if refresh.drift:
             stale = sum(drift > settings.drift for drift in refresh.drift.values())
             progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
@@ -155,7 +151,7 @@ def _featurize(
         uids = pool.uids
         store.finish([uids[i] for i in candidates])
         # The manifest tells of the drift.
-        shutil.rmtree(folder / _REFRESH)
+        (folder / _REFRESH).unlink()
     left = len(pool) - len(candidates)
     return Counts(len(pool), len(candidates), {"no-candidate": left} if left else {})
 

@@ -70,15 +70,16 @@ def _glance(
     pool = read_pool(ingest.folder / "pool.parquet")
     most = context.recipe.featurize.max_rows or len(pool)
     chosen = np.arange(len(pool))
-    if len(pool) > most:
-        store = _looked(context, pool, before, folder, progress)
-        if context.ranks.leads:
-            vectors, seed = store.finish(pool.uids), context.recipe.seed
-            step_seed = derived_seed(seed, step.index, "glance")
-            chosen = spread(pool.uids, vectors, most, step_seed, seed)
+    store = _looked(context, pool, before, folder, progress) if len(pool) > most else None
     if context.ranks.leads:
+        if store:
+            seed = context.recipe.seed
+            step_seed = derived_seed(seed, step.index, "glance")
+            chosen = spread(pool.uids, store.vectors, most, step_seed, seed)
         table = pa.table({"uid": pa.array([pool.uids[i] for i in chosen], pa.string())})
         pq.write_table(table, folder / CANDIDATES)
+        if store:
+            store.finish(pool.uids)
     left = len(pool) - len(chosen)
     return Counts(len(pool), len(chosen), {"beyond-max-rows": left} if left else {})
 

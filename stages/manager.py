@@ -104,8 +104,8 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     context = open_context(recipe, ranks=ranks)
     walk = plan_walk(context)
     pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
-    ranks.meet()
-    ranks.meet()
+    ranks.meet()  # the others may look at what is here, and
+    ranks.meet()  # have seen what is pending before it is begun
     write_atomically(recipe.output_dir / "config.resolved.yaml", resolved_yaml(recipe))
     write_environment(context)
     _tell_strays(context, console)

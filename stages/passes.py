@@ -163,6 +163,8 @@ def filled_by_ranks(
     store = store or open_store(folder)
     pending = store.pending
     ranks.meet()
+    if not pending:
+        return store
     if not ranks.leads:
         store = open_store(folder / _RANKS / str(ranks.rank))
     fill(store, pending)

@@ -46,13 +46,20 @@ class GlanceStore:
         """Copy rows from the finished store in ``folder``: ``mapping`` [rows], -1 for none."""
         self.arrays.copy({_NAME: Shards.open(folder, _NAME, SHARD_ROWS, "r")}, mapping)
 
-    def finish(self, uids: Sequence[str]) -> NDArray[np.float16]:
-        """All vectors; what only a running pass needs is removed."""
+    @property
+    def vectors(self) -> NDArray[np.float16]:
+        """All vectors, mapped if in one file."""
+        vectors: NDArray[np.float16] = self.arrays.shards[_NAME].whole()
+        return vectors
+
+    def finish(self, uids: Sequence[str]) -> None:
+        """Say whose they are, and remove what only a running pass needs: done, not to go on with.
+
+        Call it last: a store that is opened after it begins anew.
+        """
         table = pa.table({"uid": pa.array(uids, pa.string())})
         pq.write_table(table, self._folder / "rows.parquet")
         self.arrays.close()
-        vectors: NDArray[np.float16] = self.arrays.shards[_NAME].whole()
-        return vectors
 
 
 def glanced_rows(folder: Path) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_those_after_it(tmp_path,
     assert store.arrays.parts.tolist() == [2, 2, 2]
     assert told.notes == ["out of memory: batches are computed in 2 parts from here on"]
     assert (told.whole, told.rows) == ((9, 0), 9)
-    assert np.array_equal(store.finish(Pool.uids), VALUES)
+    assert np.array_equal(store.vectors, VALUES)
 
 
 def test_a_resumed_pass_is_halved_likewise(tmp_path):
@@ -126,7 +126,7 @@ def test_each_rank_computes_its_share_and_the_leader_gathers(tmp_path, monkeypat
     assert calls[1] == [3]
     assert store.pending == []
     assert not (tmp_path / "ranks").exists()
-    assert np.array_equal(store.finish(Pool.uids), VALUES)
+    assert np.array_equal(store.vectors, VALUES)
 
 
 def test_a_launch_is_read_from_the_environment(monkeypatch):
