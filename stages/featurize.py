@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from adaptinf.data.pool import PoolTable, read_pool
+from adaptinf.data.pool import PoolTable, places, read_pool
 from adaptinf.features.store import FeatureStore, load_scores
 from config import Featurize
 from stages.batches import Positions, pool_batches
@@ -54,20 +53,6 @@ class Refresh:
         """Write it down, for other ranks and for a pass that is resumed."""
         told = {"drift": self.drift, "reused": self.reused.tolist()}
         write_atomically(file, json.dumps(told))
-
-
-class _Probe:
-    """Log perplexities of pool rows as they are now."""
-
-    def __init__(self, context: Context, pool: PoolTable, extractor: FeatureExtractor) -> None:
-        self._context = context
-        self._pool = pool
-        self._extractor = extractor
-
-    def __call__(self, positions: Positions) -> NDArray[np.float64]:
-        samples = [self._pool.sample(int(i)) for i in positions]
-        features = self._extractor(self._context.collator(samples))
-        return np.asarray(np.log(features.scores["perplexity"].numpy()))
 
 
 def featurize_work(
@@ -120,8 +105,7 @@ def _featurize(
         extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
         if ranks.leads and not (folder / _REFRESH).exists():
-            probe = _Probe(context, pool, extractor)
-            found = _refresh(context, pool, candidates, previous.featurize, probe)
+            found = _refresh(context, pool, candidates, previous.featurize, extractor)
             found.write(folder / _REFRESH)
         ranks.meet()
         refresh = Refresh.read(folder / _REFRESH)
@@ -177,7 +161,7 @@ def _refresh(
     pool: PoolTable,
     candidates: Positions,
     before: Work | None,
-    probed: _Probe,
+    extractor: FeatureExtractor,
 ) -> Refresh:
     """Old rows keep their features unless ``refresh`` is ``all`` or their dataset has drifted.
 
@@ -185,13 +169,11 @@ def _refresh(
     absolute change of log perplexity since the features were computed.
     """
     settings = context.recipe.featurize
-    reused = np.full(len(candidates), -1, dtype=np.int64)
     if before is None or settings.refresh == "all":
-        return Refresh(reused, {})
+        return Refresh(np.full(len(candidates), -1, dtype=np.int64), {})
     scored = load_scores(before.folder)
-    place = {uid: row for row, uid in enumerate(scored["uid"].to_pylist())}
     uids, datasets = pool.uids, pool.strings("dataset")
-    reused[:] = [place.get(uids[i], -1) for i in candidates]
+    reused = places([uids[i] for i in candidates], scored["uid"].to_pylist())
     if settings.refresh == "new":
         return Refresh(reused, {})
     old = np.log(scored["perplexity"].to_numpy())
@@ -202,7 +184,8 @@ def _refresh(
         seed = derived_seed(context.recipe.seed, "probe", dataset)
         size = min(settings.probe_rows, len(rows))
         probe = np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
-        now = probed(candidates[probe])
+        batch = context.collator([pool.sample(int(i)) for i in candidates[probe]])
+        now = np.log(extractor(batch).scores["perplexity"].numpy())
         drift[dataset] = float(np.mean(np.abs(now - old[reused[probe]])))
         if drift[dataset] > settings.drift:
             reused[rows] = -1

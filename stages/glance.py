@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from adaptinf.data.pool import PoolTable, read_pool
+from adaptinf.data.pool import PoolTable, places, read_pool
 from adaptinf.features.glances import GlanceStore, glanced_rows
 from selection import Pool, select
 from stages.batches import Positions, pool_batches
@@ -68,6 +68,7 @@ def _glance(
     progress: Progress,
 ) -> Counts:
     pool = read_pool(ingest.folder / "pool.parquet")
+    uids = pool.uids
     most = context.recipe.featurize.max_rows or len(pool)
     chosen = np.arange(len(pool))
     store = _looked(context, pool, before, folder, progress) if len(pool) > most else None
@@ -75,11 +76,11 @@ def _glance(
         if store:
             seed = context.recipe.seed
             step_seed = derived_seed(seed, step.index, "glance")
-            chosen = spread(pool.uids, store.vectors, most, step_seed, seed)
-        table = pa.table({"uid": pa.array([pool.uids[i] for i in chosen], pa.string())})
+            chosen = spread(uids, store.vectors, most, step_seed, seed)
+        table = pa.table({"uid": pa.array([uids[i] for i in chosen], pa.string())})
         pq.write_table(table, folder / CANDIDATES)
         if store:
-            store.finish(pool.uids)
+            store.finish(uids)
     left = len(pool) - len(chosen)
     return Counts(len(pool), len(chosen), {"beyond-max-rows": left} if left else {})
 
@@ -105,8 +106,7 @@ def _looked(
     from adaptinf.features.glance import Glance
 
     settings, seed = context.recipe.featurize, context.recipe.seed
-    place = {uid: i for i, uid in enumerate(glanced_rows(before.folder) if before else [])}
-    known = np.array([place.get(uid, -1) for uid in pool.uids], dtype=np.int64)
+    known = places(pool.uids, glanced_rows(before.folder) if before else [])
     new = np.flatnonzero(known < 0)
     batches = [new[batch] for batch in pool_batches(pool, new, settings.batch_tokens)]
     with context.base_model() as model:

@@ -22,7 +22,7 @@ from stages.environment import write_environment
 from stages.lock import locked
 from stages.results import Bill, build_matrix
 from stages.walk import plan_walk
-from stages.work import DONE, Work, write_atomically
+from stages.work import DONE, Silent, Work, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,8 @@ def follow(recipe: Recipe) -> None:
     ]
     ranks.meet()
     for work in pending:
-        work.run(_Silent(), ranks)
+        work.run(Silent(), ranks)
     ranks.part()
-
-
-class _Silent:
-    """The progress of a rank that does not lead."""
-
-    def total(self, rows: int, done: int = 0) -> None:
-        """Nothing: the leader tells."""
-
-    def advance(self, rows: int) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
 
 
 def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:

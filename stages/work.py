@@ -31,6 +31,19 @@ class Progress(Protocol):
         """Something worth a line."""
 
 
+class Silent:
+    """Progress that nobody is told of."""
+
+    def total(self, rows: int, done: int = 0) -> None:
+        """Nothing."""
+
+    def advance(self, rows: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Rows in, rows kept, and rows dropped by reason: what came in is what these account for."""

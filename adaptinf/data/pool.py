@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from adaptinf.data import reasons
 from adaptinf.data.rows import Dropped, printable
@@ -163,6 +164,12 @@ class PoolBuilder:
         records = [_record(row) for row in self._waiting]
         self._tables.append(pa.Table.from_pylist(records, schema=POOL_SCHEMA))
         self._waiting.clear()
+
+
+def places(uids: Iterable[str], among: Sequence[str]) -> NDArray[np.int64]:
+    """The position of each of the ``uids`` ``among`` others, -1 where it is not."""
+    place = {uid: position for position, uid in enumerate(among)}
+    return np.array([place.get(uid, -1) for uid in uids], dtype=np.int64)
 
 
 def write_pool(path: Path, pool: PoolTable) -> None:

@@ -26,7 +26,6 @@ class BatchedArrays:
 
     def __init__(self, folder: Path, batches: Batches, shards: Mapping[str, Shards]) -> None:
         """Arrays in ``folder`` that ``begin`` has made."""
-        self._folder = folder
         self._batches = batches
         self.shards = shards
         self._done = np.load(folder / _DONE, mmap_mode="r+", allow_pickle=False)
@@ -62,25 +61,26 @@ class BatchedArrays:
         self._done[number] = True
         self._done.flush()
 
-    def copy(self, theirs: Mapping[str, Any], mapping: NDArray[np.int64]) -> None:
+    def copy(self, theirs: Mapping[str, Shards | NDArray[Any]], mapping: NDArray[np.int64]) -> None:
         """Rows from elsewhere, bit by bit: ``mapping`` [rows] is their place there, -1 for none.
 
-        ``theirs`` by name have ``take(rows)``, as shards do.
+        ``theirs`` are shards or arrays by name.
         """
         copied = np.flatnonzero(mapping >= 0)
         for start in range(0, len(copied), _COPIED_ROWS):
             rows = copied[start : start + _COPIED_ROWS]
             for name, source in theirs.items():
-                self.shards[name].put(rows, source.take(mapping[rows]))
+                self.shards[name].put(rows, source[mapping[rows]])
 
     def absorb(self, other: BatchedArrays) -> None:
         """All batches that another has done of the same plan, and this one has not."""
         for number in sorted(set(self.pending).difference(other.pending)):
             rows = self._batches[number]
-            values = {name: shards.take(rows) for name, shards in other.shards.items()}
+            values = {name: shards[rows] for name, shards in other.shards.items()}
             self.put(number, values, int(other.parts[number]))
 
-    def close(self) -> None:
+    @staticmethod
+    def end(folder: Path) -> None:
         """Remove the marks: all is done."""
         for name in (_DONE, _PARTS):
-            (self._folder / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from adaptinf.features.tokens import AnswerTokens
 from adaptinf.models.parts import layer_index
 
 Tokens = Literal["answer", "text", "image"]
-TOKENS: tuple[Tokens, ...] = ("answer", "text", "image")
 
 
 class Embeddings:
@@ -33,8 +32,8 @@ class Embeddings:
         Raises:
             UserError: there is no such layer, or no such kind of tokens.
         """
-        if tokens not in TOKENS:
-            hint = f"give {', '.join(TOKENS)}"
+        if tokens not in get_args(Tokens):
+            hint = f"give {', '.join(get_args(Tokens))}"
             raise UserError("no such tokens", where="embeddings", seen=tokens, hint=hint)
         self._tokens = tokens
         self._image_token = image_token

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from adaptinf.features.embeddings import Embeddings, Tokens
 from adaptinf.features.inputs import Batch, BatchLayout
+from adaptinf.features.sketch import random_signs
 from adaptinf.features.taps import scoring_mode
 from adaptinf.models.backbone import Backbone
 from adaptinf.models.parts import bare_model, layer_index, text_layers
@@ -45,7 +46,7 @@ class Glance:
         token = BatchLayout.of(model).image_token
         self._means = [Embeddings(layers, token, kind, self.layer) for kind in _KINDS]
         width = len(_KINDS) * self._model.config.get_text_config().hidden_size
-        self._map = random_signs(width, dim, seed) if width > dim else None
+        self._map = projection(width, dim, seed) if width > dim else None
         self.width = min(width, dim)
 
     def __call__(self, batch: Mapping[str, Any]) -> Tensor:
@@ -81,7 +82,6 @@ def _ended_after(layer: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def random_signs(width: int, dim: int, seed: int) -> Tensor:
-    """Random signs [width, dim] that keep inner products in expectation."""
-    signs = np.random.default_rng(seed).integers(0, 2, (width, dim), dtype=np.int8) * 2 - 1
-    return torch.from_numpy(signs).float() / dim**0.5
+def projection(width: int, dim: int, seed: int) -> Tensor:
+    """Random signs [width, dim], scaled to keep inner products in expectation."""
+    return random_signs(np.random.default_rng(seed), (width, dim)) / dim**0.5

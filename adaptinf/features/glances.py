@@ -59,7 +59,7 @@ class GlanceStore:
         """
         table = pa.table({"uid": pa.array(uids, pa.string())})
         pq.write_table(table, self._folder / "rows.parquet")
-        self.arrays.close()
+        BatchedArrays.end(self._folder)
 
 
 def glanced_rows(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from adaptinf.errors import UserError
 from adaptinf.features.ending import Ending
 from adaptinf.features.forward import Forward, Forwarded
 from adaptinf.features.inputs import Batch
-from adaptinf.features.sketch import GradientSketch
+from adaptinf.features.sketch import GradientSketch, random_signs
 from adaptinf.features.taps import LayerTaps, LoraPair, Matrices, lora_pairs
 
 Kind = Literal["auto", "adapter", "weights", "zero-order"]
@@ -154,8 +154,7 @@ class ZeroOrderGradients:
             key = [self._sketch.seed, number, *pair.name.encode()]
             rng = np.random.default_rng(key)
             for weight in _weights(pair):
-                signs = rng.integers(0, 2, tuple(weight.shape), dtype=np.int8) * 2 - 1
-                yield torch.from_numpy(signs)
+                yield random_signs(rng, tuple(weight.shape))
 
     def _sketched(self, number: int, like: Tensor) -> Tensor:
         """The sketch [dim] of a direction."""

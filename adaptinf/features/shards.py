@@ -51,7 +51,7 @@ class Shards:
             raise FileNotFoundError(f"no {name}-*.npy in {folder}")
         return cls(files, mode, shard_rows)
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Copies of the given rows, in their order."""
         taken = np.empty((len(rows), self._parts[0].shape[1]), self._parts[0].dtype)
         for part, chosen, places in self._split(rows):

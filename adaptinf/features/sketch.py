@@ -42,9 +42,9 @@ class FactorMap:
         blocks = -(-entries // dim)
         places = rng.permuted(np.tile(np.arange(dim), (blocks, 1)), axis=1)
         source = places + dim * np.arange(blocks)[:, None]
-        signs = _signs(rng, (blocks, dim))
-        shorter = _signs(rng, (SIDE, wide)) / SIDE**0.5 if wide > SIDE else None
-        other = _signs(rng, (SIDE, narrow)) / SIDE**0.5 if narrow > kept else None
+        signs = random_signs(rng, (blocks, dim))
+        shorter = random_signs(rng, (SIDE, wide)) / SIDE**0.5 if wide > SIDE else None
+        other = random_signs(rng, (SIDE, narrow)) / SIDE**0.5 if narrow > kept else None
         return cls(shorter, other, torch.from_numpy(source), signs)
 
     def to(self, like: Tensor) -> FactorMap:
@@ -109,5 +109,6 @@ class GradientSketch:
         return self._maps[name]
 
 
-def _signs(rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
+def random_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of +1 and -1, float32."""
     return torch.from_numpy(rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1).float()

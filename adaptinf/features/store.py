@@ -142,7 +142,7 @@ class FeatureStore:
         self._unplanned -= int((mapping >= 0).sum())
         table = load_scores(folder)
         scores = np.stack([table[name].to_numpy().astype(np.float64) for name in _COLUMNS], axis=1)
-        self._arrays.copy({**_open_finished(folder), "scores": _Rows(scores)}, mapping)
+        self._arrays.copy({**_open_finished(folder), "scores": scores}, mapping)
 
     def finish(self, uids: Sequence[str]) -> None:
         """Write ``scores.parquet`` and remove what only a running pass needs.
@@ -162,27 +162,16 @@ class FeatureStore:
             sink = pa.BufferOutputStream()
             pq.write_table(_score_table(uids, self._arrays.shards["scores"].whole()), sink)
             _write_whole(self.folder / "scores.parquet", sink.getvalue().to_pybytes())
-            self._arrays.close()
             self._arrays = None
-        for file in self.folder.glob("*.npy"):
-            if file.name.startswith(("scores-", "done", "parts")):
-                file.unlink()
+        BatchedArrays.end(self.folder)
+        for file in self.folder.glob("scores-*.npy"):
+            file.unlink()
 
     def _tell_parts(self, parts: NDArray[np.int64]) -> None:
         if np.any(parts > 1):
             manifest = json.loads((self.folder / "manifest.json").read_text())
             told = {str(i): int(parts[i]) for i in np.flatnonzero(parts > 1)}
             _write_manifest(self.folder, {**manifest, "parts": told})
-
-
-class _Rows:
-    """A matrix in memory, taken from as shards are."""
-
-    def __init__(self, matrix: NDArray[np.float64]) -> None:
-        self._matrix = matrix
-
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._matrix[rows]
 
 
 def load_gradients(folder: Path) -> NDArray[np.float16]:

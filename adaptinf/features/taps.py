@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -116,7 +116,7 @@ class LayerTaps:
             UserError: the layer has no such matrices, or LoRA's are merged or switched off; there
                 is no such choice.
         """
-        if matrices not in ("auto", "adapter", "weights"):
+        if matrices not in get_args(Matrices):
             hint = "give adapter, weights, zero-order or auto"
             raise UserError("no such gradients", where="gradients", seen=matrices, hint=hint)
         pairs = [] if matrices == "weights" else lora_pairs(layer)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from adaptinf.features.glance import Glance, random_signs
+from adaptinf.features.glance import Glance, projection
 from adaptinf.models.parts import image_token_id, text_layers
 from tests.families import FAMILIES, Shape
 from tests.features.plain import relative
@@ -59,7 +59,7 @@ def test_a_long_look_is_projected_by_its_seed():
     assert short.shape == (len(SHAPES), 32)
     assert torch.equal(short, Glance(model, 32, 0)(batch))
     assert not torch.allclose(short, other)
-    maps = torch.stack([random_signs(whole.shape[1], 32, seed) for seed in range(500)])
+    maps = torch.stack([projection(whole.shape[1], 32, seed) for seed in range(500)])
     assert relative(short, whole @ maps[0]) < 1e-6
     inner = (whole @ maps) @ (whole @ maps).mT
     assert torch.allclose(inner.mean(0), whole @ whole.T, atol=0.1)

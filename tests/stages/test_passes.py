@@ -110,20 +110,15 @@ def test_each_rank_computes_its_share_and_the_leader_gathers(tmp_path, monkeypat
     monkeypatch.setattr(Ranks, "meet", lambda self: None)
     left = opened(tmp_path / "ranks" / "4")
     passing(9, MemoryError(), []).fill(left, [1], Told())
-    calls: dict[int, list[int]] = {}
-    for rank in (1, 0):
-        ranks = Ranks(rank, 2)
-        if rank == 1:
-            folder = tmp_path / "ranks" / "1"
-            part = opened(folder)
-            fill = passing(9, MemoryError(), calls.setdefault(1, []), ranks).fill
-            fill(part, [0, 2], Told())
-            continue
-        fill = passing(9, MemoryError(), calls.setdefault(0, []), ranks).fill
-        store = filled_by_ranks(
-            ranks, tmp_path, opened, lambda s, pending, fill=fill: fill(s, pending, Told())
-        )
-    assert calls[1] == [3]
+    follower, leader = Ranks(1, 2), Ranks(0, 2)
+    calls: list[int] = []
+    part = opened(tmp_path / "ranks" / "1")
+    passing(9, MemoryError(), calls, follower).fill(part, [0, 2], Told())
+    fill = passing(9, MemoryError(), [], leader).fill
+    store = filled_by_ranks(
+        leader, tmp_path, opened, lambda whole, pending: fill(whole, pending, Told())
+    )
+    assert calls == [3]
     assert store.pending == []
     assert not (tmp_path / "ranks").exists()
     assert np.array_equal(store.vectors, VALUES)

@@ -20,19 +20,11 @@ from stages.context import Step
 from stages.manager import open_context
 from stages.select import select_work, settings_at
 from stages.walk import plan_walk
-from stages.work import Work
+from stages.work import Silent, Work
 from tests.stages.test_prune import write_store
 
 TASKS = ("llava", "m3it", "mantis")
 ROWS = 20
-
-
-class Silent:
-    def total(self, rows: int, done: int = 0) -> None: ...
-
-    def advance(self, rows: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 class Killing(Silent):

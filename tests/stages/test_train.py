@@ -11,15 +11,7 @@ from adaptinf.data.world.build import WorldSizes, build_world
 from config import Recipe
 from stages.context import Context
 from stages.walk import plan_walk
-from stages.work import Work
-
-
-class Silent:
-    def total(self, rows: int, done: int = 0) -> None: ...
-
-    def advance(self, rows: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
+from stages.work import Silent, Work
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,7 @@ from pathlib import Path
 import pytest
 
 from adaptinf.errors import UserError
-from stages.work import Counts, Progress, Work, derived_seed
-
-
-class Silent:
-    def total(self, rows: int, done: int = 0) -> None:
-        pass
-
-    def advance(self, rows: int) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
+from stages.work import Counts, Progress, Silent, Work, derived_seed
 
 
 def work_in(
