@@ -10,15 +10,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-_PARTS = ("self_attn.o_proj", "mlp")
+_PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 
 
 class Ending:
-    """What the last layer does after its attention, on those tokens alone whose states are read.
+    """The last layer but its keys and values, on those tokens alone whose states are read.
 
-    From there on a token's state is made of itself alone, and only those that predict answers are
-    read. With a quarter of the tokens being such, half of the work of this layer falls away,
-    forward and backward: it is exact, for no signal comes from the others.
+    The rest of it takes every token by itself, and only those that predict answers are read. With
+    a quarter of the tokens being such, over half of the work of this layer falls away, forward and
+    backward: it is exact, for no signal comes from the others.
     """
 
     def __init__(self, layers: nn.ModuleList, tapped: int | None = None) -> None:

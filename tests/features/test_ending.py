@@ -11,12 +11,15 @@ from tests.features.conftest import IMAGE_TOKEN
 
 
 def heard_widths(model, extractor, batch):
-    """Tokens that went into the last layer's attention output and feed-forward part."""
+    """Tokens that went into the last layer's queries, attention output and feed-forward part."""
     last, heard = text_layers(model)[-1], []
+    parts = last.self_attn.q_proj, last.self_attn.o_proj, last.mlp.down_proj
     # A hook on the wrapped module is called with what the parts' own hooks have made.
     handles = [
-        module.register_forward_pre_hook(lambda _, args: heard.append(args[0].shape[:-1].numel()))
-        for module in (last.self_attn.o_proj.base_layer, last.mlp.down_proj.base_layer)
+        part.base_layer.register_forward_pre_hook(
+            lambda _, args: heard.append(args[0].shape[:-1].numel())
+        )
+        for part in parts
     ]
     extractor(batch)
     for handle in handles:
@@ -29,7 +32,7 @@ def test_the_last_layer_ends_on_the_answers_alone(llava, rows, collate, side):
     batch = collate(rows, side)
     answers = int((batch["labels"][:, 1:] != -100).sum())
     extractor = FeatureExtractor(llava, 1, grounding=None)
-    assert heard_widths(llava, extractor, batch) == [answers, answers]
+    assert heard_widths(llava, extractor, batch) == [answers] * 3
 
 
 @pytest.mark.parametrize("way", ["blank", "drop"])
@@ -37,7 +40,7 @@ def test_the_pass_without_images_ends_on_the_answers_too(llava, rows, collate, w
     batch = collate([row for row in rows if len(row.pixels)])
     every, answers = batch["labels"].numel(), int((batch["labels"][:, 1:] != -100).sum())
     heard = heard_widths(llava, FeatureExtractor(llava, "last", grounding=way), batch)
-    assert heard == [every, every, answers, answers]
+    assert heard == [every] * 3 + [answers] * 3
 
 
 def test_only_a_beginning_that_rows_share_runs_in_full(llava, rows, collate):
@@ -46,16 +49,16 @@ def test_only_a_beginning_that_rows_share_runs_in_full(llava, rows, collate):
     answers = int((batch["labels"][:, 1:] != -100).sum())
     start = int((row.input_ids == IMAGE_TOKEN).nonzero().max()) + 1
     heard = heard_widths(llava, FeatureExtractor(llava, 1), batch)
-    assert heard == [answers, answers, start, start, answers, answers]
+    assert heard == [answers] * 3 + [start] * 3 + [answers] * 3
 
 
 def test_a_tapped_last_layer_and_a_batch_without_answers_are_left_alone(llava, rows, collate):
     batch = collate(rows)
     every = batch["labels"].numel()
     last = FeatureExtractor(llava, "last", grounding=None)
-    assert heard_widths(llava, last, batch) == [every, every]
+    assert heard_widths(llava, last, batch) == [every] * 3
     silent = {**batch, "labels": torch.full_like(batch["labels"], -100)}
-    assert heard_widths(llava, FeatureExtractor(llava, 1, grounding=None), silent) == [every, every]
+    assert heard_widths(llava, FeatureExtractor(llava, 1, grounding=None), silent) == [every] * 3
 
 
 class Layer(nn.Module):
