@@ -33,6 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from pages import put
+
 IMAGE_TOKEN, IMAGE_TOKENS, TEXT_TOKENS, ANSWER_TOKENS = 5, 64, 64, 32
 WIDTH, VOCABULARY, RANK = 512, 32_000, 64
 DENSE_DIM, DENSE_BLOCK, DENSE_ROWS = 8192, 128, 16
@@ -86,7 +88,10 @@ def main() -> None:
     }
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results, indent=1) if options.json else tables_of(results))
+    text = tables_of(results)
+    if options.page:
+        put(options.page, str(options.out), f"```\n{text}\n```\n")
+    print(json.dumps(results, indent=1) if options.json else text)
 
 
 def arguments() -> argparse.Namespace:
@@ -101,6 +106,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=1, help="blocks of the dense matrix timed")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep the results as JSON")
+    parser.add_argument("--page", type=Path, help="put the tables there")
     parser.add_argument("--memory", choices=list(SCORINGS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -201,8 +207,8 @@ class PlainWay:
         self._model = model
         part = f".language_model.layers.{layer}."
         self._wanted = [p for n, p in model.named_parameters() if "lora_" in n and part in n]
-        self._gradient = torch.zeros(sum(p.numel() for p in self._wanted))
-        self._generator = torch.Generator().manual_seed(0)
+        self._gradient = self._wanted[0].new_zeros(sum(p.numel() for p in self._wanted))
+        self._generator = torch.Generator(self._gradient.device).manual_seed(0)
 
     def gradients(self, rows: Rows) -> list[dict[str, float]]:
         """Scores of rows; the gradient of the layer's LoRA matrices is laid together for each."""
@@ -245,7 +251,7 @@ class PlainWay:
         gradients = self._gradient.expand(DENSE_ROWS, -1)
         parts = []
         for _ in range(blocks):
-            signs = torch.empty(gradients.shape[1], DENSE_BLOCK)
+            signs = gradients.new_empty(gradients.shape[1], DENSE_BLOCK)
             signs.bernoulli_(0.5, generator=self._generator).mul_(2).sub_(1)
             parts.append(gradients @ signs)
         return torch.cat(parts, 1)

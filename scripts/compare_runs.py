@@ -14,6 +14,17 @@ from pathlib import Path
 import yaml
 
 from adaptinf.evaluation.matrix import AccuracyMatrix
+from pages import markdown, put
+
+HEADS = {
+    "method": "selection",
+    "average_accuracy": "final average accuracy",
+    "learning_accuracy": "accuracy when learned",
+    "forgetting_max_drop": "forgetting (max-drop)",
+    "forgetting_end_drop": "forgetting (end-drop)",
+    "select_seconds": "selecting, s",
+    "train_seconds": "training, s",
+}
 
 
 def main() -> None:
@@ -24,14 +35,12 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     rows = [describe(run) for run in options.runs]
+    text, place = markdown(HEADS, rows), options.out.with_suffix(".md")
     options.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(markdown(rows))
+    place.write_text(text)
     if options.page:
-        opening, ending = f"<!-- {options.out.with_suffix('.md')} -->\n", "<!-- end -->"
-        before, rest = options.page.read_text().split(opening)
-        after = rest.split(ending, 1)[1]
-        options.page.write_text(before + opening + markdown(rows) + ending + after)
-    print(markdown(rows), end="")
+        put(options.page, str(place), text)
+    print(text, end="")
 
 
 def describe(run: Path) -> dict[str, str | int | float | None]:
@@ -57,25 +66,6 @@ def describe(run: Path) -> dict[str, str | int | float | None]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def markdown(rows: list[dict[str, str | int | float | None]]) -> str:
-    """The table in Markdown."""
-    heads = {
-        "method": "selection",
-        "average_accuracy": "final average accuracy",
-        "learning_accuracy": "accuracy when learned",
-        "forgetting_max_drop": "forgetting (max-drop)",
-        "forgetting_end_drop": "forgetting (end-drop)",
-        "select_seconds": "selecting, s",
-        "train_seconds": "training, s",
-    }
-    lines = [
-        "| " + " | ".join(heads.values()) + " |",
-        "|---|" + "---:|" * (len(heads) - 1),
-        *("| " + " | ".join(str(row[key]) for key in heads) + " |" for row in rows),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
