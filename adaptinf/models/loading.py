@@ -103,10 +103,21 @@ def _telling(source: ModelSource) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"the model cannot be loaded: {first}",
+            f"the model cannot be loaded: {_first_line(error)}",
             where="model.name",
             seen=source.name,
             hint="give 'tiny', a folder with config.json and weights, or a hub id",
         ) from error
+    except ImportError as error:
+        # A model's processor may need a package that no other one does (SmolVLM: num2words).
+        raise UserError(
+            f"the model needs a package that is not installed: {_first_line(error)}",
+            where="model.name",
+            seen=source.name,
+            hint="install it beside adaptinf, with pip",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,6 +7,7 @@ import pytest
 from adaptinf.data.chat import Chat, RenderError, Span
 from adaptinf.data.sample import Turn
 from adaptinf.errors import UserError
+from tests.families.processors import tiny_llava
 
 # As in llava-hf/llava-1.5: images first, a blank after each text, nothing that ends an answer.
 LLAVA_HF = (
@@ -61,25 +62,25 @@ def test_prompt_is_what_stands_before_the_answer(llava_processor):
     assert rendered.text[: rendered.answers[0].start] == chat.prompt(turns[:1])
 
 
-def test_answers_without_an_end_are_closed(tiny_llava):
+def test_answers_without_an_end_are_closed():
     turns = [Turn("user", "<image>\nq"), Turn("assistant", "a")]
     rendered = Chat(tiny_llava(LLAVA_HF)).rendered(turns)
     assert rendered.text == "USER: <image>\nq ASSISTANT: a</s> "
     assert rendered.text[rendered.answers[0].start : rendered.answers[0].stop] == " a</s>"
 
 
-def test_template_that_rewrites_earlier_turns_is_refused(tiny_llava):
+def test_template_that_rewrites_earlier_turns_is_refused():
     counting = "{{ messages | length }}{% for m in messages %}{{ m['content'][0]['text'] }}</s>"
     with pytest.raises(UserError, match="rewrites earlier turns"):
         Chat(tiny_llava(counting + "{% endfor %}"))
 
 
-def test_template_that_refuses_is_a_user_error(tiny_llava):
+def test_template_that_refuses_is_a_user_error():
     with pytest.raises(UserError, match="no chat template that can be used"):
         Chat(tiny_llava("{{ raise_exception('system message first') }}"))
 
 
-def test_missing_template_is_a_user_error(tiny_llava):
+def test_missing_template_is_a_user_error():
     with pytest.raises(UserError, match="no chat template that can be used"):
         Chat(tiny_llava(None))
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,12 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from adaptinf.data.encoder import IGNORED, Encoder, Measured
 from adaptinf.data.images import ImageInfo
 from adaptinf.errors import UserError
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}"
-    "{% if p['type'] == 'image' %}IMAGE{% else %}{{ p['text'] }}{% endif %}{% endfor %}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from tests.families.processors import PROCESSORS, processor_of, tiny_llava
 
 # One row with an image, one with three images of which the last two come in a later turn, one
 # without. 1x1 and 3-pixel-high images are where channels and rows are mistaken for one another.
@@ -97,92 +91,9 @@ def test_prompts_are_left_padded_and_start_the_full_row(encoder, rows):
         assert full["labels"][i, len(ids) - 1] == IGNORED
 
 
-def llava(make_tokenizer, make_llava):
-    return make_llava()
-
-
-def llava_next(make_tokenizer, make_llava):
-    return transformers.LlavaNextProcessor(
-        image_processor=transformers.LlavaNextImageProcessorPil(
-            size={"shortest_edge": 32},
-            crop_size={"height": 32, "width": 32},
-            image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
-        ),
-        tokenizer=make_tokenizer(("<|im_start|>", "<|im_end|>", "<image>")),
-        patch_size=8,
-        vision_feature_select_strategy="full",
-        chat_template=CHATML.replace("IMAGE", "<image>\n"),
-    )
-
-
-def llava_onevision(make_tokenizer, make_llava):
-    return transformers.LlavaOnevisionProcessor(
-        image_processor=transformers.LlavaOnevisionImageProcessorPil(
-            size={"height": 32, "width": 32}, image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]]
-        ),
-        tokenizer=make_tokenizer(("<|im_start|>", "<|im_end|>", "<image>", "<video>")),
-        video_processor=None,
-        num_image_tokens=16,
-        vision_feature_select_strategy="full",
-        chat_template=CHATML.replace("IMAGE", "<image>\n"),
-    )
-
-
-def gemma3(make_tokenizer, make_llava):
-    breaks = tuple("\n" * n for n in (2, 3, 4, 5))
-    return transformers.Gemma3Processor(
-        transformers.Gemma3ImageProcessorPil(size={"height": 32, "width": 32}),
-        make_tokenizer(
-            ("<|im_start|>", "<|im_end|>", "<boi>", "<eoi>", "<soft>", *breaks),
-            extra_special_tokens={
-                "boi_token": "<boi>",
-                "eoi_token": "<eoi>",
-                "image_token": "<soft>",
-            },
-        ),
-        chat_template=CHATML.replace("IMAGE", "<boi>"),
-        image_seq_length=4,
-    )
-
-
-def idefics3(make_tokenizer, make_llava):
-    tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
-    special = ("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
-    return transformers.Idefics3Processor(
-        image_processor=transformers.Idefics3ImageProcessorPil(
-            size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
-        ),
-        tokenizer=make_tokenizer(("<|im_start|>", "<|im_end|>", *special, *tiles)),
-        image_seq_len=4,
-        chat_template=CHATML.replace("IMAGE", "<image>"),
-    )
-
-
-def qwen2_5_vl(make_tokenizer, make_llava):
-    names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
-    return transformers.Qwen2_5_VLProcessor(
-        transformers.Qwen2VLImageProcessorPil(
-            patch_size=4, merge_size=2, min_pixels=64, max_pixels=1024
-        ),
-        make_tokenizer(
-            ("<|im_start|>", "<|im_end|>", *names),
-            extra_special_tokens={"image_token": names[0], "video_token": names[1]},
-        ),
-        None,
-        chat_template=CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
-    )
-
-
-FAMILIES = [llava, llava_next, llava_onevision, gemma3, idefics3, qwen2_5_vl]
-
-
-@pytest.fixture(params=FAMILIES, ids=lambda make: make.__name__)
-def family_encoder(request, tiny_tokenizer, tiny_llava, monkeypatch):
-    # Some processors insist on a video processor, and those need torchvision; none is used here.
-    monkeypatch.setattr(
-        transformers.ProcessorMixin, "check_argument_for_proper_class", lambda *_: None
-    )
-    return Encoder(request.param(tiny_tokenizer, tiny_llava), 1000)
+@pytest.fixture(params=PROCESSORS)
+def family_encoder(request):
+    return Encoder(processor_of(request.param), 1000)
 
 
 def test_every_family_labels_the_answers_and_measures_exactly(family_encoder, rows):
@@ -243,7 +154,7 @@ def test_any_batch_is_labelled_measured_and_cut_as_stated(
                 short.encode(samples[i : i + 1], pictures[i : i + 1])
 
 
-def test_start_token_is_neither_doubled_nor_lost(tiny_llava, make_sample):
+def test_start_token_is_neither_doubled_nor_lost(make_sample):
     counts = []
     for opening in ("", "{{ bos_token }}"):
         processor = tiny_llava(
@@ -262,14 +173,14 @@ def test_start_token_is_neither_doubled_nor_lost(tiny_llava, make_sample):
     assert counts == [1, 1]
 
 
-def test_tokenizer_without_padding_is_refused(tiny_llava):
+def test_tokenizer_without_padding_is_refused():
     processor = tiny_llava()
     processor.tokenizer.pad_token = None
     with pytest.raises(UserError, match="no padding token"):
         Encoder(processor, 100)
 
 
-def test_processor_that_hides_its_expansion_is_refused(tiny_llava):
+def test_processor_that_hides_its_expansion_is_refused():
     processor = tiny_llava()
     original = type(processor).__call__
 
