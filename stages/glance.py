@@ -23,7 +23,7 @@ from stages.context import Context, Step
 from stages.passes import PoolPass, filled_by_ranks
 from stages.work import Counts, Progress, Work, derived_seed
 
-VERSION = 1
+VERSION = 2
 CANDIDATES = "candidates.parquet"
 
 
@@ -88,15 +88,18 @@ def _glance(
 def spread(
     uids: list[str], vectors: NDArray[np.float16], most: int, seed: int, draw_seed: int
 ) -> Positions:
-    """``most`` rows, as evenly as can be over the clusters of their vectors.
+    """``most`` rows of the clusters of their vectors, of each in proportion to its size.
 
-    Within a cluster those of the lowest draws. A row keeps its draw for life, so that mostly the
-    same old rows are candidates again, and their features need not be computed anew.
+    Not evenly: it is the features' part to say what is redundant, and skills that look alike at a
+    glance would share one cluster's part. Within a cluster those of the lowest draws. A row keeps
+    its draw for life, so that mostly the same old rows are candidates again, and their features
+    need not be computed anew.
     """
     draws = [hashlib.sha256(f"{draw_seed}/{uid}".encode()).digest()[:6] for uid in uids]
     scores = {"draw": np.array([int.from_bytes(draw) for draw in draws], dtype=np.float64)}
     pool = Pool(uids, features=vectors, scores=scores)
-    return select(pool, most, "adapt-inf", seed, scorer="draw", sampling="bottom").indices
+    chosen = select(pool, most, "adapt-inf", seed, scorer="draw", sampling="bottom", budgets="size")
+    return chosen.indices
 
 
 def _looked(
