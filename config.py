@@ -36,6 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from adaptinf.errors import UserError, suggestion
+from adaptinf.routes import LAYERS, LORA_ROUTES, OWNERS, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,7 @@ class Place(Section):
     layers: str = "all"
     """all, a share of them such as upper:0.64 or lower:0.5, or first and last such as 0-21."""
     r: Literal["full"] | Count | None = None
-    """Rank; null: adapter.r; full: a connector is trained itself and saved with the adapter."""
+    """Rank; null: adapter.r; full: layers or connector are trained themselves."""
     alpha: Positive | None = None
     """The update is scaled by alpha / r; null: adapter.alpha."""
     learning_rate: Positive | None = None
@@ -327,7 +328,7 @@ class Place(Section):
     @field_validator("layers")
     @classmethod
     def _layers_are_a_choice(cls, layers: str) -> str:
-        if not re.fullmatch(import_module("adaptinf.routes").LAYERS, layers):
+        if not re.fullmatch(LAYERS, layers):
             raise _told(f"{layers!r} names no layers; give all, upper:0.64, lower:0.5 or 0-21")
         return layers
 
@@ -339,8 +340,9 @@ class Adapter(Section):
     """Kind of adapter."""
     r: Count = 16
     """Rank of the update; mixlora: factors that a row uses."""
-    alpha: Positive = 32.0
-    """The update is scaled by alpha / r; the authors of mixlora take twice num_experts."""
+    alpha: Positive | None = None
+    """The update is scaled by alpha / r; null: 32; the authors of mixlora take twice num_experts.
+    adem: weight of the attention itself; null: 0.1."""
     dropout: Annotated[Real, Ge(0), Lt(1)] = 0.05
     """Dropout on the adapter's input."""
     placement: Annotated[
@@ -349,13 +351,26 @@ class Adapter(Section):
         | Annotated[None, Tag("none")],
         Discriminator(_tag),
     ] = None
-    """Where it goes: a name, or a list of places; null: conlora for that route, else text."""
+    """Where it goes: a name, or a list of places; null: conlora and full for these routes, else
+    text. adem has a place of its own."""
     num_experts: Count = Field(default=16, validate_default=True)
     """mixlora: factors in each pool of a module."""
     routing: Literal["input", "input_lora_a_param"] = "input"
     """mixlora: what B's factors are chosen by, the prompt or also A's factors."""
     routers: Literal["learned", "frozen"] = "learned"
     """mixlora: routers learn, or stay as they are drawn, as in the authors' code."""
+    mode: Literal["add", "replace"] = "add"
+    """adem: image tokens stay in the sequence (add), or leave it, as in the paper (replace)."""
+    beta: Positive = 0.01
+    """adem: weight of the projected image in keys and values."""
+    drop_ratio: Annotated[Real, Ge(0), Lt(1)] = 0.1
+    """adem: share of a token's lowest attention scores that are set to zero."""
+    down_sample_num: tuple[Count, ...] = (256, 64)
+    """adem: keys that each scale of an image gives, square numbers."""
+    hidden_proj: Count = 128
+    """adem: width of the hidden layer from the vision tower's features to the text's."""
+    adapter_dim: Annotated[int, Ge(0)] | None = None
+    """adem: width of bottlenecks in the vision tower; null: 0 for add, 12 for replace."""
     across_steps: Literal["continue", "new_per_task"] = "continue"
     """continue: one adapter is trained further at every step; new_per_task: every step trains a
     fresh one on the base model, and is measured with it."""
@@ -363,11 +378,27 @@ class Adapter(Section):
     @field_validator("placement")
     @classmethod
     def _placement_has_an_adapter(
-        cls, placement: str | tuple[Place, ...] | None
+        cls, placement: str | tuple[Place, ...] | None, info: ValidationInfo
     ) -> str | tuple[Place, ...] | None:
-        if isinstance(placement, tuple) and all(place.r == "full" for place in placement):
+        own = info.data.get("route") in ("adem", "full")
+        if isinstance(placement, tuple) and not own and all(p.r == "full" for p in placement):
             raise _told("no place gets an adapter; give one without r: full")
         return placement
+
+    @field_validator("alpha")
+    @classmethod
+    def _attention_stays_small(cls, alpha: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("route") == "adem" and alpha is not None and alpha > 1:
+            raise _told(f"adem adds alpha: {alpha:g} times its attention; give 0.1 or so, or null")
+        return alpha
+
+    @field_validator(*OWNERS)
+    @classmethod
+    def _setting_is_of_the_route(cls, value: Any, info: ValidationInfo) -> Any:
+        name, route = str(info.field_name), info.data.get("route")
+        if route not in (None, OWNERS[name]) and value != cls.model_fields[name].default:
+            raise _told(f"{name} is of route {OWNERS[name]!r}, and this is {route!r}; leave it out")
+        return value
 
     @field_validator("num_experts")
     @classmethod
@@ -382,8 +413,7 @@ class Adapter(Section):
         """The adapter as ``adaptinf.adapters.attach`` takes it."""
         options: dict[str, Any] = self.model_dump(exclude={"across_steps"})
         if isinstance(self.placement, tuple):
-            place = import_module("adaptinf.routes").Placement
-            options["placement"] = tuple(place(**entry) for entry in options["placement"])
+            options["placement"] = tuple(Placement(**entry) for entry in options["placement"])
         return options
 
 
@@ -512,8 +542,7 @@ class Recipe(Section):
     def _adapter_has_those_gradients(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
         """Some kinds of gradients are those of LoRA's matrices, which not every route has."""
         kind = info.data.get("featurize", Featurize()).gradients
-        lora = import_module("adaptinf.routes").LORA_ROUTES
-        if kind in ("adapter", "zero-order") and adapter.route not in lora:
+        if kind in ("adapter", "zero-order") and adapter.route not in LORA_ROUTES:
             what = f"featurize.gradients {kind!r} are of LoRA's matrices, which {adapter.route!r}"
             _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter

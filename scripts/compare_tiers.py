@@ -73,7 +73,9 @@ def main() -> None:
 
 
 def made(run: Path, seed: int, settings: list[str]) -> Path:
-    """The finished run in a folder, made or gone on with."""
+    """The finished run in a folder, made or gone on with; one that has its report is as it is."""
+    if (run / "report.html").is_file():
+        return run
     command = Path(sys.executable).with_name("run-lifelong")
     general = [f"output_dir={run}", f"seed={seed}", f"select.budget={BUDGET}"]
     subprocess.run([command, "configs/quickstart.yaml", *general, *settings], check=True)

@@ -131,14 +131,20 @@ def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, mes
     ("adapter", "message"),
     [
         ("placement: conlor", "placement: not allowed (seen: 'conlor'); allowed: 'text', 'conlora',"
-         " 'conlora-body', 'dora-llava', 'mixlora-llava', a list of mappings of part, leaves,"
-         " layers, r, alpha, learning_rate or null; did you mean 'conlora'?"),
+         " 'conlora-body', 'dora-llava', 'mixlora-llava', 'full', a list of mappings of part,"
+         " leaves, layers, r, alpha, learning_rate or null; did you mean 'conlora'?"),
         ("placement: [{part: txt}]", "placement.0.part: not allowed (seen: 'txt'); allowed:"
          " 'vision', 'connector' or 'text'; did you mean 'text'?"),
         ("placement: [{part: text, leafs: q}]", "placement.0.leafs: unknown key; did you mean"
          " 'leaves'?"),
         ("placement: [{part: text, layers: upper}]", "placement.0.layers: 'upper' names no layers;"
          " give all, upper:0.64, lower:0.5 or 0-21"),
+        ("route: dora, mode: replace", "mode: mode is of route 'adem', and this is 'dora';"
+         " leave it out"),
+        ("routers: frozen", "routers: routers is of route 'mixlora', and this is 'lora'; leave it"
+         " out"),
+        ("route: adem, alpha: 32", "alpha: adem adds alpha: 32 times its attention; give 0.1 or so,"
+         " or null"),
         ("placement: [{part: connector, r: full}]", "placement: no place gets an adapter; give one"
          " without r: full"),
         ("placement: []", "placement: no place gets an adapter; give one without r: full"),

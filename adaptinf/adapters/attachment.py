@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from transformers import PreTrainedModel
 
+from adaptinf.adapters.adem import AdemConfig
 from adaptinf.adapters.mixlora import MixLoraConfig
 from adaptinf.adapters.placement import Targets, find_targets
 from adaptinf.adapters.presets import placements
@@ -23,12 +26,15 @@ def attach(
 
     Without a placement it goes on every linear module of the text layers. Vision tower and
     connector stay as they are: a tuned vision tower forgets (docs/architecture.md weighs the
-    evidence). At the start every route changes nothing. Random weights are drawn from ``seed``.
+    evidence). At the start every route changes nothing, but for
+    adem's mode ``replace``. Random weights are drawn from ``seed``.
 
     - lora (Hu et al. 2022): ``y = W x + alpha/r B A x``, ``B = 0`` at the start.
     - dora (Liu et al. 2024): the rows of ``W + alpha/r B A`` get the lengths ``m``, trained too.
     - conlora: LoRA on upper vision blocks, connector and text at once.
     - mixlora (Shen et al. 2024): ``r`` factors of ``num_experts``, chosen for each row.
+    - adem (Hao et al. 2024): attention to pooled images beside the feed-forward modules.
+    - full: text layers and connector themselves, in copies beside the base model's.
 
     Raises:
         UserError: an unknown route, or a placement that the model or the route cannot have.
@@ -41,7 +47,7 @@ def attach(
             seen=route,
             hint=suggestion(route, ROUTES),
         )
-    places = placements(model, settings.places)
+    places = _places(model, settings)
     config = _CONFIGS[route](settings, find_targets(model, places), places)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -53,7 +59,7 @@ def learning_rates(model: PeftModel, route: str = "lora", **options: Any) -> dic
 
     Route and options are those that ``model`` was made with.
     """
-    targets = find_targets(model, placements(model, AdapterSettings(route, **options).places))
+    targets = find_targets(model, _places(model, AdapterSettings(route, **options)))
     rates = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -88,10 +94,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     return wrapped
 
 
+def _places(model: PreTrainedModel, settings: AdapterSettings) -> tuple[Placement, ...]:
+    places = placements(model, settings.places)
+    return tuple(replace(p, r="full") for p in places) if settings.route == "full" else places
+
+
 def _lora(settings: AdapterSettings, targets: Targets, places: tuple[Placement, ...]) -> LoraConfig:
     return LoraConfig(
         r=settings.r,
-        lora_alpha=settings.alpha,
+        lora_alpha=settings.weight,
         lora_dropout=settings.dropout,
         target_modules=targets.pattern,
         rank_pattern=targets.ranks,
@@ -118,11 +129,45 @@ def _mixlora(
         modules_to_save=list(targets.whole) or None,
         num_experts=settings.num_experts,
         rank=settings.r,
-        alpha=settings.alpha,
+        alpha=settings.weight,
         dropout=settings.dropout,
         routing=settings.routing,
         routers=settings.routers,
     )
 
 
-_CONFIGS = {"lora": _lora, "dora": _lora, "conlora": _lora, "mixlora": _mixlora}
+def _adem(settings: AdapterSettings, targets: Targets, places: tuple[Placement, ...]) -> PeftConfig:
+    for place in places:
+        if place.r != "full":
+            raise UserError(
+                "ADEM has a place of its own, beside every feed-forward module of the text",
+                where="adapter.placement",
+                seen=place,
+                hint="leave it out; parts with r: full can be trained as well",
+            )
+    return AdemConfig(
+        modules_to_save=list(targets.whole) or None,
+        mode=settings.mode,
+        alpha=settings.weight,
+        beta=settings.beta,
+        drop_ratio=settings.drop_ratio,
+        down_sample_num=list(settings.down_sample_num),
+        hidden_proj=settings.hidden_proj,
+        adapter_dim=settings.adapter_dim,
+        dropout=settings.dropout,
+    )
+
+
+def _full(settings: AdapterSettings, targets: Targets, places: tuple[Placement, ...]) -> PeftConfig:
+    """A LoRA folder without LoRA, so that PEFT reads it as it is."""
+    return LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(targets.whole))
+
+
+_CONFIGS = {
+    "lora": _lora,
+    "dora": _lora,
+    "conlora": _lora,
+    "mixlora": _mixlora,
+    "adem": _adem,
+    "full": _full,
+}

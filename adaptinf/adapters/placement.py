@@ -42,7 +42,14 @@ class Targets:
 
     @property
     def pattern(self) -> str:
-        """One pattern for all modules that get an adapter."""
+        """One pattern for all modules that get an adapter.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self.patterns:
+            hint = "give one without r: full"
+            raise _mistake("no entry puts an adapter anywhere", len(self.patterns), hint)
         return "|".join(self.patterns)
 
 
@@ -58,7 +65,7 @@ def find_targets(model: nn.Module, places: Sequence[Placement]) -> Targets:
     """What the entries mean on this model, which may have an adapter already.
 
     Raises:
-        UserError: an entry matches nothing, or what another one does; or none has an adapter.
+        UserError: an entry matches nothing, or what another one does.
     """
     targets = Targets()
     taken: set[str] = set()
@@ -66,8 +73,9 @@ def find_targets(model: nn.Module, places: Sequence[Placement]) -> Targets:
         if place.part not in PARTS:
             raise _mistake("unknown part of the model", place.part, suggestion(place.part, PARTS))
         if place.r == "full":
-            targets.whole += _whole(model, place)
-            names = (*targets.whole, *connector_linears(model))
+            own = _whole(model, place)
+            targets.whole += own
+            names = tuple(_below(model, own))
         else:
             found = _connector(model, place) if place.part == "connector" else _block(model, place)
             names = found.names
@@ -81,20 +89,14 @@ def find_targets(model: nn.Module, places: Sequence[Placement]) -> Targets:
             raise _mistake("two entries take the same modules", twice[0], "let them be disjoint")
         taken.update(names)
         if place.learning_rate is not None:
-            own = targets.whole if place.r == "full" else names
-            targets.rates.update(dict.fromkeys(own, place.learning_rate))
-    if not targets.patterns:
-        raise _mistake("no entry puts an adapter anywhere", len(places), "give one without r: full")
+            rated = own if place.r == "full" else names
+            targets.rates.update(dict.fromkeys(rated, place.learning_rate))
     return targets
 
 
 def connector_linears(model: nn.Module, leaves: str | Sequence[str] = "all") -> list[str]:
     """Names of the connector's linear modules, or of those of a kind."""
-    names = [
-        f"{root}.{name}".rstrip(".")
-        for root, module in _named(model, connector(model)).items()
-        for name in _linears(module)
-    ]
+    names = list(_below(model, list(_named(model, connector(model)))))
     kinds = [leaves] if isinstance(leaves, str) else leaves
     return [name for name in names if any(_is(name, kind) for kind in kinds)]
 
@@ -107,11 +109,8 @@ def _connector(model: nn.Module, place: Placement) -> _Found:
 
 
 def _block(model: nn.Module, place: Placement) -> _Found:
-    """Modules of the vision or text layers; of the vision blocks, those that have a say."""
-    seeing = place.part == "vision"
-    layers = vision_layers(model) if seeing else text_layers(model)
-    root = next(iter(_named(model, [layers])))
-    numbers = _numbers(place, vision_depth(model) if seeing else len(layers))
+    """Modules of the vision or text layers."""
+    layers, root, numbers = _layers(model, place)
     inside = {number: list(_linears(layers[number])) for number in numbers}
     leaves = _chosen(sorted({name for names in inside.values() for name in names}), place)
     which = r"\d+" if len(numbers) == len(layers) else f"({_either(map(str, numbers))})"
@@ -121,14 +120,32 @@ def _block(model: nn.Module, place: Placement) -> _Found:
     )
 
 
+def _layers(model: nn.Module, place: Placement) -> tuple[nn.ModuleList, str, range]:
+    """The part's layers, their name, and which are chosen: of the vision's, of those with a say."""
+    seeing = place.part == "vision"
+    layers = vision_layers(model) if seeing else text_layers(model)
+    root = next(iter(_named(model, [layers])))
+    return layers, root, _numbers(place, vision_depth(model) if seeing else len(layers))
+
+
 def _whole(model: nn.Module, place: Placement) -> list[str]:
-    if place.part != "connector" or place.leaves != "all" or place.layers != "all":
-        raise _mistake(
-            "only a connector can be trained itself, and only as a whole",
-            place.part,
-            "give {part: connector, r: full}",
-        )
-    return list(_named(model, connector(model)))
+    """Modules that are trained themselves: a connector's, or whole layers."""
+    if place.leaves != "all":
+        raise _mistake("layers are trained themselves as a whole", place.leaves, "leave leaves out")
+    if place.part == "connector":
+        if place.layers != "all":
+            raise _mistake("a connector has no layers to choose", place.layers, "leave layers out")
+        return list(_named(model, connector(model)))
+    _, root, numbers = _layers(model, place)
+    return [f"{root}.{number}" for number in numbers]
+
+
+def _below(model: nn.Module, roots: Sequence[str]) -> Iterator[str]:
+    """Names of the linear modules in the modules of these names."""
+    modules = dict(bare_model(model).named_modules())
+    for root in roots:
+        for name in _linears(modules[root]):
+            yield f"{root}.{name}".rstrip(".")
 
 
 def _chosen(names: Sequence[str], place: Placement) -> list[str]:

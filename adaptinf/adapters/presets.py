@@ -70,10 +70,16 @@ def _mixlora_llava(model: nn.Module) -> tuple[Placement, ...]:
     return (Placement("text"), Placement("connector", r="full"))
 
 
+def _full(model: nn.Module) -> tuple[Placement, ...]:
+    """LLaVA's second stage but for embeddings and head: text layers and projector themselves."""
+    return (Placement("text", r="full"), Placement("connector", r="full"))
+
+
 _PRESETS: dict[str, Callable[[nn.Module], tuple[Placement, ...]]] = {
     "text": _text,
     "conlora": _conlora,
     "conlora-body": _conlora_body,
     "dora-llava": _dora_llava,
     "mixlora-llava": _mixlora_llava,
+    "full": _full,
 }

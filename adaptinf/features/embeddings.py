@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -25,7 +25,11 @@ class Embeddings:
     """
 
     def __init__(
-        self, layers: nn.ModuleList, image_token: int, tokens: Tokens, layer: int | float | str
+        self,
+        layers: Sequence[nn.Module],
+        image_token: int,
+        tokens: Tokens,
+        layer: int | float | str,
     ) -> None:
         """Embeddings from ``layer``; ``last`` are the states that logits are made from.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from peft.tuners.lora import LoraLayer
@@ -21,7 +21,7 @@ class Ending:
     backward: it is exact, for no signal comes from the others.
     """
 
-    def __init__(self, layers: nn.ModuleList, tapped: int | None = None) -> None:
+    def __init__(self, layers: Sequence[nn.Module], tapped: int | None = None) -> None:
         """The ending of a text model's ``layers``.
 
         Left as it is where layer ``tapped`` is the last, of which every token is listened to.

@@ -23,7 +23,7 @@ from adaptinf.features.inputs import Batch, BatchLayout
 from adaptinf.features.sketch import GradientSketch
 from adaptinf.features.taps import scoring_mode
 from adaptinf.features.tokens import AnswerTokens
-from adaptinf.models.parts import bare_model, layer_index, text_layers
+from adaptinf.models.parts import bare_model, layer_index, running_layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ class FeatureExtractor:
             UserError: the model lacks a part that is needed, or the layer or its adapter; there is
                 no such way of grounding, kind of gradients or of tokens.
         """
-        layers = text_layers(model)
+        layers = running_layers(model)
         self.layer = layer_index(layer, len(layers))
         self._model = bare_model(model)
         self._forward = Forward(model)

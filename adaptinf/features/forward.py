@@ -17,7 +17,7 @@ from adaptinf.models.parts import (
     logit_cap,
     output_embeddings,
     prefix_stands_alone,
-    text_layers,
+    running_layers,
 )
 from adaptinf.models.prefix import Prefix
 from adaptinf.models.prompts import prompts_of
@@ -48,7 +48,7 @@ class Forward:
         """
         self._model = model
         self._backbone = Backbone(model)
-        self._ending = Ending(text_layers(model))
+        self._ending = Ending(running_layers(model))
         self._head = output_embeddings(model)
         self._cap = logit_cap(model)
         self.prefix_stands_alone = prefix_stands_alone(model)

@@ -16,7 +16,7 @@ from adaptinf.features.inputs import Batch, BatchLayout
 from adaptinf.features.sketch import random_signs
 from adaptinf.features.taps import scoring_mode
 from adaptinf.models.backbone import Backbone
-from adaptinf.models.parts import bare_model, layer_index, text_layers
+from adaptinf.models.parts import bare_model, layer_index, running_layers
 
 EARLY = 0.25
 _KINDS: tuple[Tokens, ...] = ("text", "image")
@@ -38,7 +38,7 @@ class Glance:
         Raises:
             UserError: the model lacks a part that is needed, or the layer.
         """
-        layers = text_layers(model)
+        layers = running_layers(model)
         self.layer = layer_index(layer, len(layers))
         self._model = bare_model(model)
         self._backbone = Backbone(model)

@@ -50,7 +50,7 @@ class BackwardGradients:
 
     def __init__(
         self,
-        layers: nn.ModuleList,
+        layers: Sequence[nn.Module],
         layer: int,
         matrices: Matrices,
         forward: Forward,
@@ -100,7 +100,7 @@ class ZeroOrderGradients:
     kind: Kind = "zero-order"
 
     def __init__(
-        self, layers: nn.ModuleList, layer: int, forward: Forward, sketch: GradientSketch
+        self, layers: Sequence[nn.Module], layer: int, forward: Forward, sketch: GradientSketch
     ) -> None:
         """Estimates for layer number ``layer``.
 

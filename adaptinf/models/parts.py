@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
 from adaptinf.errors import UserError
@@ -77,6 +78,22 @@ def text_layers(model: nn.Module) -> nn.ModuleList:
     if found is None:
         raise _missing(bare, "list of text decoder layers")
     return found
+
+
+def running_layers(model: nn.Module) -> list[nn.Module]:
+    """The same as they run: of a layer that is trained itself, the copy that is trained.
+
+    Raises:
+        UserError: the text decoder holds no list of layers.
+    """
+    return [
+        layer.modules_to_save[layer.active_adapters[0]]
+        if isinstance(layer, ModulesToSaveWrapper)
+        and layer.active_adapters
+        and not layer.disable_adapters
+        else layer
+        for layer in text_layers(model)
+    ]
 
 
 def vision_layers(model: nn.Module) -> nn.ModuleList:

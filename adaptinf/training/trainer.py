@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors import safe_open
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -220,6 +221,7 @@ def _card(model: PeftModel, base: str) -> str:
     """The adapter's card. A tuner that is not PEFT's own says what to import for it."""
     config = model.peft_config[model.active_adapter]
     route = "dora" if getattr(config, "use_dora", False) else config.peft_type.value.lower()
+    route = "full" if config.target_modules == DUMMY_TARGET_MODULES else route
     load_with = getattr(config, "load_with", "")
     imports = f"{load_with}  # makes PEFT know {config.peft_type.value}\n" if load_with else ""
     return _CARD.format(base=base, route=route, imports=imports)

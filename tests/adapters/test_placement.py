@@ -21,7 +21,7 @@ def matched(model: nn.Module, *places: Placement) -> set[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("name", [name for name in PLACEMENTS if name != "full"])
 def test_a_pattern_fits_what_was_found_also_with_an_adapter_on(family: str, name: str) -> None:
     model = FAMILIES[family].build()
     places = placements(model, name)
@@ -105,7 +105,8 @@ def test_entries_have_ranks_scales_and_rates_of_their_own() -> None:
         ([Placement("text", layers="2-1")], "no such layers"),
         ([Placement("text", layers="some")], "not a choice of layers"),
         ([Placement("connector", layers="0-1")], "has no layers"),
-        ([Placement("text", r="full")], "only a connector"),
+        ([Placement("text", ["q"], r="full")], "layers are trained themselves as a whole"),
+        ([Placement("text", r="full")], "no entry puts an adapter"),
         ([Placement("connector", r="full")], "no entry puts an adapter"),
         ([Placement("text"), Placement("text", ["q"])], "two entries"),
         ([Placement("connector"), Placement("connector", r="full")], "two entries"),
@@ -115,6 +116,37 @@ def test_entries_have_ranks_scales_and_rates_of_their_own() -> None:
 def test_a_placement_that_cannot_be_is_refused(places: object, told: str) -> None:
     with pytest.raises(UserError, match=told):
         attach(LLAVA.build(), placement=places)
+
+
+def test_layers_can_be_trained_themselves_beside_an_adapter() -> None:
+    places = (
+        Placement("text", ["q"], "0-1"),
+        Placement("text", layers="2-2", r="full", learning_rate=1e-5),
+    )
+    model = attach(LLAVA.build(), placement=places)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    last = "base_model.model.model.language_model.layers.2."
+    copied = {n for n in trained if n.startswith(f"{last}modules_to_save.default.")}
+    assert len(copied) == len(list(LLAVA.build().model.language_model.layers[2].parameters()))
+    assert trained - copied == {n for n in trained if ".lora_" in n and last not in n}
+    assert learning_rates(model, placement=places) == dict.fromkeys(copied, 1e-5)
+
+
+def test_full_tuning_can_be_of_some_layers_and_takes_no_kinds() -> None:
+    model = attach(LLAVA.build(), "full", placement=[Placement("text", layers="upper:0.5")])
+    layers = {n.split("layers.")[1][0] for n, p in model.named_parameters() if p.requires_grad}
+    assert layers == {"1", "2"}
+    with pytest.raises(UserError, match="as a whole"):
+        attach(LLAVA.build(), "full", placement="conlora")
+
+
+def test_adem_has_a_place_of_its_own() -> None:
+    with pytest.raises(UserError, match="place of its own"):
+        attach(LLAVA.build(), "adem", placement="text")
+    model = attach(LLAVA.build(), "adem", placement=[Placement("connector", r="full")])
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert {"adem_" in name or "multi_modal_projector" in name for name in trained} == {True}
+    assert any("multi_modal_projector.modules_to_save" in name for name in trained)
 
 
 @pytest.mark.parametrize("place", [Placement("vision"), Placement("text", r=4)])

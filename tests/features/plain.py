@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptinf.features.sketch import FactorMap
-from adaptinf.models.parts import text_layers
+from adaptinf.models.parts import running_layers
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def plain_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def plain_gradients(model: nn.Module, loss: Tensor, layer: int) -> dict[str, Tensor]:
     """Ordinary autograd of a scalar loss: factor name -> gradient [side, rank]."""
     parts = {}
-    for name, module in text_layers(model)[layer].named_modules():
+    for name, module in running_layers(model)[layer].named_modules():
         if hasattr(module, "lora_A"):
             parts[f"{name}.default.A"] = module.lora_A["default"].weight
             parts[f"{name}.default.B"] = module.lora_B["default"].weight
@@ -46,7 +46,7 @@ def plain_gradients(model: nn.Module, loss: Tensor, layer: int) -> dict[str, Ten
 def plain_weight_gradients(model: nn.Module, loss: Tensor, layer: int) -> dict[str, Tensor]:
     """Ordinary autograd by a layer's own linear weights, under whatever adapter is on them."""
     parts = {}
-    for name, module in text_layers(model)[layer].named_modules():
+    for name, module in running_layers(model)[layer].named_modules():
         ours = any(word in name for word in ("lora_", "mixlora_", "adem_"))
         if isinstance(module, nn.Linear) and not ours:
             bare = ".".join(part for part in name.split(".") if part != "base_layer")

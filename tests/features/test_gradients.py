@@ -45,20 +45,31 @@ def drawn(model):
     return model.eval()
 
 
+OPTIONS = {
+    "dora": {"r": 4, "alpha": 8},
+    "mixlora": {"r": 2, "num_experts": 6},
+    "adem": {"down_sample_num": (16, 4), "alpha": 0.5, "beta": 1.0},
+}
+
+
 def routed(family, route):
-    options = {"r": 2, "num_experts": 6} if route == "mixlora" else {"r": 4, "alpha": 8}
-    return drawn(attach(family.build(), route, **options))
+    return drawn(attach(family.build(), route, **OPTIONS.get(route, {})))
 
 
 @pytest.mark.parametrize(
     ("route", "name"),
-    [("dora", "llava"), ("mixlora", "llava"), ("mixlora", "qwen2_5_vl"), ("mixlora", "blip2")],
+    [
+        ("dora", "llava"),
+        *(("mixlora", name) for name in ("llava", "qwen2_5_vl", "blip2")),
+        *(("adem", name) for name in ("llava", "qwen2_5_vl", "gemma3", "smolvlm")),
+        *(("full", name) for name in ("llava", "qwen2_5_vl", "gemma3", "blip2")),
+    ],
 )
 def test_weight_gradients_and_grounding_under_adapters_of_other_kinds(route, name):
-    """Of MixLoRA that takes a route by each row's own prompt, also for blank images."""
+    """MixLoRA takes a route by each row's own prompt, ADEM sees its images, also blank ones."""
     family = FAMILIES[name]
     model, rows = routed(family, route), family.rows(SHAPES)
-    assert route != "mixlora" or extractor_of(model).kind == "weights"
+    assert extractor_of(model).kind == ("adapter" if route == "dora" else "weights")
     outs = [
         extractor_of(model, gradients="weights")(family.batch(rows, side))
         for side in ("left", "right")
