@@ -36,7 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from adaptinf.errors import UserError, suggestion
-from adaptinf.routes import LAYERS, LORA_ROUTES, OWNERS, Placement
+from adaptinf.routes import LAYERS, LORA_ROUTES, OWNERS, UNMERGEABLE, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,9 +371,18 @@ class Adapter(Section):
     """adem: width of the hidden layer from the vision tower's features to the text's."""
     adapter_dim: Annotated[int, Ge(0)] | None = None
     """adem: width of bottlenecks in the vision tower; null: 0 for add, 12 for replace."""
-    across_steps: Literal["continue", "new_per_task"] = "continue"
+    across_steps: Literal["continue", "new_per_task", "merge_and_new"] = "continue"
     """continue: one adapter is trained further at every step; new_per_task: every step trains a
-    fresh one on the base model, and is measured with it."""
+    fresh one on the base model, and is measured with it; merge_and_new: those of earlier steps go
+    into the weights, and every step trains a fresh one on top of them."""
+    average: Literal["none", "ema", "interpolate"] = "none"
+    """What is kept of a step's training: the last weights (none), their moving average from the
+    step's beginning on (ema), or the best mean of first and last weights on rows that are held back
+    from the training (interpolate)."""
+    ema_decay: Annotated[Real, Ge(0), Lt(1)] = 0.99
+    """ema: weight of the average so far, at every step of the optimiser."""
+    held_back: Annotated[Real, Gt(0), Lt(1)] = 0.1
+    """interpolate: share of the selected rows that are held back."""
 
     @field_validator("placement")
     @classmethod
@@ -391,6 +400,14 @@ class Adapter(Section):
         if info.data.get("route") == "adem" and alpha is not None and alpha > 1:
             raise _told(f"adem adds alpha: {alpha:g} times its attention; give 0.1 or so, or null")
         return alpha
+
+    @field_validator("across_steps")
+    @classmethod
+    def _adapter_can_be_merged(cls, across_steps: str, info: ValidationInfo) -> str:
+        route = info.data.get("route")
+        if across_steps == "merge_and_new" and route in UNMERGEABLE:
+            raise _told(f"an adapter of route {route!r} cannot be merged; give continue")
+        return across_steps
 
     @field_validator(*OWNERS)
     @classmethod
@@ -411,7 +428,8 @@ class Adapter(Section):
     @property
     def options(self) -> dict[str, Any]:
         """The adapter as ``adaptinf.adapters.attach`` takes it."""
-        options: dict[str, Any] = self.model_dump(exclude={"across_steps"})
+        ours = {"across_steps", "average", "ema_decay", "held_back"}
+        options: dict[str, Any] = self.model_dump(exclude=ours)
         if isinstance(self.placement, tuple):
             options["placement"] = tuple(Placement(**entry) for entry in options["placement"])
         return options

@@ -17,6 +17,9 @@ PLACEMENTS = ("text", "conlora", "conlora-body", "dora-llava", "mixlora-llava", 
 PARTS = ("vision", "connector", "text")
 """Parts of a vision-language model."""
 
+UNMERGEABLE = ("mixlora", "adem")
+"""Those whose update is another one for every row."""
+
 OWNERS = {
     **dict.fromkeys(("num_experts", "routing", "routers"), "mixlora"),
     **dict.fromkeys(

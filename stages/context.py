@@ -24,6 +24,7 @@ from adaptinf.models.loading import (
     model_fingerprint,
 )
 from config import Recipe
+from stages.lineage import Lineage
 from stages.work import derived_seed, write_atomically
 
 
@@ -60,6 +61,7 @@ class Context:
         self.data_root = data_root
         self.ranks = ranks or Ranks()
         self._questions: dict[str, list[Question]] = {}
+        self._held: tuple[tuple[Path, ...], Any] | None = None
         self.model_source = ModelSource(
             name=recipe.model.name,
             revision=recipe.model.revision,
@@ -119,31 +121,42 @@ class Context:
         """Pool rows to batches of the model."""
         return Collator(self.encoder, self.image_root)
 
-    @cached_property
-    def _base(self) -> Any:
-        self.ranks.take_device()
-        return load_model(self.model_source)
+    def _base(self, merged: tuple[Path, ...] = ()) -> Any:
+        """The base model with the adapters of these folders in its weights; one is held."""
+        from adaptinf.adapters import load_adapter, merge
+
+        held, model = self._held or ((), None)
+        # Held by nobody while it changes: after an error it would be neither one nor the other.
+        self._held = None
+        if model is None or held != merged[: len(held)]:
+            model = None  # before the next one comes
+            self.ranks.take_device()
+            held, model = (), load_model(self.model_source)
+        for folder in merged[len(held) :]:
+            model = merge(load_adapter(model, folder))
+        self._held = (merged, model)
+        return model
 
     @contextmanager
     def base_model(self) -> Iterator[Any]:
         """The untouched base model."""
-        yield self._base.eval()
+        yield self._base().eval()
 
     @contextmanager
-    def adapted_model(self, adapter: Path | None, *, trainable: bool = False) -> Iterator[Any]:
-        """The base model with an adapter folder on it, or with the recipe's fresh adapter.
+    def adapted_model(self, lineage: Lineage, *, trainable: bool = False) -> Iterator[Any]:
+        """The base model with the adapter of a lineage on it, or with the recipe's fresh adapter.
 
         The fresh one is the same in every stage: its weights come from the recipe's seed. On
         leaving, the base model is as it was.
         """
         from adaptinf.adapters import attach, detach, load_adapter
 
-        settings = self.recipe.adapter
-        if adapter is None:
+        base = self._base(lineage.merged_folders)
+        if lineage.folder is None:
             seed = derived_seed(self.recipe.seed, "adapter")
-            wrapped = attach(self._base, **settings.options, seed=seed)
+            wrapped = attach(base, **self.recipe.adapter.options, seed=seed)
         else:
-            wrapped = load_adapter(self._base, adapter, trainable=trainable)
+            wrapped = load_adapter(base, lineage.folder, trainable=trainable)
         try:
             yield wrapped.train() if trainable else wrapped.eval()
         finally:

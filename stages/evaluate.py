@@ -12,20 +12,21 @@ from adaptinf.evaluation.benchmarks import Benchmark
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.scorers import scorer
 from stages.context import Context, Step
+from stages.lineage import Lineage
 from stages.work import Counts, Progress, Work, derived_seed
 
 VERSION = 1
 
 
-def evaluate_work(context: Context, step: Step, benchmark: Benchmark, train: Work | None) -> Work:
-    """One cell of the matrix: the base model (no ``train``) or a step's adapter on a benchmark."""
+def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: Lineage) -> Work:
+    """One cell of the matrix: the base model (no ``top``) or a step's adapter on a benchmark."""
     recipe = context.recipe
     inputs = {
         "model": context.model_fingerprint,
         "questions": context.file_digest(benchmark.questions),
     }
-    if train:
-        inputs["train"] = train.fingerprint
+    if lineage.top:
+        inputs["train"] = lineage.top.fingerprint
     return Work(
         step=step.name,
         stage="evaluate",
@@ -40,7 +41,7 @@ def evaluate_work(context: Context, step: Step, benchmark: Benchmark, train: Wor
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "evaluate" / benchmark.name,
-        perform=partial(_evaluate, context, step, benchmark, train),
+        perform=partial(_evaluate, context, step, benchmark, lineage),
         rows=len(context.questions(benchmark)),
     )
 
@@ -49,7 +50,7 @@ def _evaluate(
     context: Context,
     step: Step,
     benchmark: Benchmark,
-    train: Work | None,
+    lineage: Lineage,
     folder: Path,
     progress: Progress,
 ) -> Counts:
@@ -57,7 +58,7 @@ def _evaluate(
 
     questions = context.questions(benchmark)
     partial_file = folder / "answers.partial.jsonl"
-    model_of = context.adapted_model(train.folder / "adapter") if train else context.base_model()
+    model_of = context.adapted_model(lineage) if lineage.top else context.base_model()
     with model_of as model:
         generator = Generator(model, context.encoder, context.recipe.evaluate.batch_size)
         texts = generator.answer(benchmark, questions, partial_file, progress.advance)

@@ -17,6 +17,7 @@ from config import Featurize
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
 from stages.glance import candidates_of
+from stages.lineage import Lineage
 from stages.passes import PoolPass, filled_by_ranks
 from stages.work import Counts, Progress, Work, derived_seed, write_atomically
 
@@ -30,10 +31,10 @@ _REFRESH = "refresh.json"
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """What the step before hands on; both are None at the first step."""
+    """What the step before hands on; at the first step no features and no trainings."""
 
     featurize: Work | None
-    train: Work | None
+    lineage: Lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,7 @@ def featurize_work(
     inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
     if glance:
         inputs["glance"] = glance.fingerprint
-    if previous.train:
-        inputs["adapter"] = previous.train.fingerprint
+    inputs |= previous.lineage.inputs
     if previous.featurize:
         inputs["featurize"] = previous.featurize.fingerprint
     return Work(
@@ -100,8 +100,7 @@ def _featurize(
     settings, seed, ranks = context.recipe.featurize, context.recipe.seed, context.ranks
     pool = read_pool(ingest.folder / "pool.parquet")
     candidates = candidates_of(glance, pool)
-    adapter = previous.train.folder / "adapter" if previous.train else None
-    with context.adapted_model(adapter) as model, ExitStack() as stack:
+    with context.adapted_model(previous.lineage) as model, ExitStack() as stack:
         extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
         if ranks.leads and not (folder / _REFRESH).exists():

@@ -12,21 +12,16 @@ import pyarrow.parquet as pq
 
 from adaptinf.data.pool import read_pool
 from stages.context import Context, Step
+from stages.lineage import Lineage
 from stages.work import Counts, Progress, Work, derived_seed
 
 VERSION = 2
 
 
-def train_work(
-    context: Context, step: Step, ingest: Work, select: Work, previous: Work | None
-) -> Work:
-    """Training that goes on from the previous step's adapter, or starts with a fresh one."""
+def train_work(context: Context, step: Step, ingest: Work, select: Work, start: Lineage) -> Work:
+    """Training of the adapter at the top of ``start``, or of a fresh one."""
     recipe = context.recipe
-    if recipe.adapter.across_steps == "new_per_task":
-        previous = None
-    inputs = {"model": context.model_fingerprint, "select": select.fingerprint}
-    if previous:
-        inputs["adapter"] = previous.fingerprint
+    inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
     ours = recipe.train.model_dump(mode="json")
     ours.pop("save_steps")  # where it may be resumed from does not change the result
     return Work(
@@ -41,7 +36,7 @@ def train_work(
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "train",
-        perform=partial(_train, context, step, ingest, select, previous),
+        perform=partial(_train, context, step, ingest, select, start),
     )
 
 
@@ -50,12 +45,12 @@ def _train(
     step: Step,
     ingest: Work,
     select: Work,
-    previous: Work | None,
+    start: Lineage,
     folder: Path,
     progress: Progress,
 ) -> Counts:
     from adaptinf.adapters import learning_rates
-    from adaptinf.training.trainer import TrainSettings, train_adapter
+    from adaptinf.training.trainer import Average, TrainSettings, train_adapter
 
     recipe = context.recipe
     pool = read_pool(ingest.folder / "pool.parquet")
@@ -68,10 +63,8 @@ def _train(
         workers=recipe.data.workers,
         report_to=recipe.tracking.report_to,
     )
-    with context.adapted_model(
-        previous.folder / "adapter" if previous else None, trainable=True
-    ) as model:
-        train_adapter(
+    with context.adapted_model(start, trainable=True) as model:
+        losses = train_adapter(
             model,
             context.collator,
             samples,
@@ -80,17 +73,24 @@ def _train(
             base=recipe.model.name,
             seed=derived_seed(recipe.seed, step.index, "train"),
             rates=learning_rates(model, **recipe.adapter.options),
+            average=Average(
+                recipe.adapter.average, recipe.adapter.ema_decay, recipe.adapter.held_back
+            ),
             advance=progress.advance,
         )
-    lineage = {
+    lineage: dict[str, object] = {
         "base": recipe.model.name,
         "route": recipe.adapter.route,
         "across_steps": recipe.adapter.across_steps,
         "step": step.name,
-        "continues": previous.step if previous else None,
-        "parent": previous.fingerprint if previous else None,
+        "continues": start.top.step if start.top else None,
+        "parent": start.top.fingerprint if start.top else None,
+        "merged": [work.step for work in start.merged],
+        "average": recipe.adapter.average,
         "rows": len(samples),
     }
+    if losses:
+        lineage["held_back_losses"] = losses
     (folder / "adapter" / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
     shutil.rmtree(folder / "checkpoints")
     return Counts(len(samples), len(samples))

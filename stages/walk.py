@@ -10,6 +10,7 @@ from stages.evaluate import evaluate_work
 from stages.featurize import Previous, featurize_work
 from stages.glance import glance_work
 from stages.ingest import ingest_work
+from stages.lineage import Lineage
 from stages.prune import prune_work
 from stages.select import FEATURELESS, select_work
 from stages.train import train_work
@@ -46,11 +47,13 @@ def plan_walk(context: Context) -> list[StepWorks]:
     context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
     capped = recipe.featurize.max_rows is not None
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
-    walk = [StepWorks(BASE, _evaluations(context, BASE, None))]
+    across = recipe.adapter.across_steps
+    walk = [StepWorks(BASE, _evaluations(context, BASE, Lineage()))]
     for step in context.steps:
         before = walk[-1]
         ingest = ingest_work(context, step, [w.prune for w in walk if w.prune])
-        handed = Previous(before.featurize, before.train)
+        trained = [w.train for w in walk if w.train]
+        handed = Previous(before.featurize, Lineage.after(trained, across))
         glance = featurize = None
         if scored and capped:
             glance = glance_work(context, step, ingest, before.glance)
@@ -58,8 +61,8 @@ def plan_walk(context: Context) -> list[StepWorks]:
             featurize = featurize_work(context, step, ingest, glance, handed)
         looks = featurize if recipe.select.method not in FEATURELESS else None
         select = select_work(context, step, ingest, looks, _first(walk))
-        train = train_work(context, step, ingest, select, before.train)
-        evaluate = _evaluations(context, step, train)
+        train = train_work(context, step, ingest, select, Lineage.before(trained, across))
+        evaluate = _evaluations(context, step, Lineage.after([*trained, train], across))
         prune = prune_work(context, step, ingest, featurize)
         walk.append(StepWorks(step, evaluate, ingest, glance, featurize, select, train, prune))
     return walk
@@ -70,5 +73,5 @@ def _first(walk: Sequence[StepWorks]) -> Work | None:
     return walk[1].select if len(walk) > 1 else None
 
 
-def _evaluations(context: Context, step: Step, train: Work | None) -> tuple[Work, ...]:
-    return tuple(evaluate_work(context, step, b, train) for b in context.benchmarks)
+def _evaluations(context: Context, step: Step, lineage: Lineage) -> tuple[Work, ...]:
+    return tuple(evaluate_work(context, step, b, lineage) for b in context.benchmarks)

@@ -6,18 +6,25 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors import safe_open
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from adaptinf.data.collator import Collator
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
+from adaptinf.features.forward import Forward
+from adaptinf.features.inputs import Batch
+from adaptinf.features.taps import scoring_mode
+from adaptinf.training.averages import MovingAverage, interpolate, put_weights, trained_weights
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
 
 
@@ -40,6 +47,28 @@ class TrainSettings:
     workers: int = 0
     report_to: str | Sequence[str] = "none"
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Which mean of a training's weights is kept: see the recipe's ``adapter.average``."""
+
+    kind: Literal["none", "ema", "interpolate"] = "none"
+    decay: float = 0.99
+    held_back: float = 0.1
+
+    def divided(
+        self, samples: Sequence[Sample], seed: int
+    ) -> tuple[Sequence[Sample], Sequence[Sample]]:
+        """Rows to train on, and those that are held back, at least one, drawn by ``seed``."""
+        if self.kind != "interpolate" or len(samples) < 2:
+            return samples, samples
+        count = max(1, round(self.held_back * len(samples)))
+        back = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
+        parts: tuple[list[Sample], list[Sample]] = ([], [])
+        for i, sample in enumerate(samples):
+            parts[i in back].append(sample)
+        return parts
 
 
 _CARD = """\
@@ -111,40 +140,77 @@ def train_adapter(
     base: str,
     seed: int = 0,
     rates: Mapping[str, float] | None = None,
+    average: Average | None = None,
     advance: Callable[[int], None] = lambda rows: None,
-) -> None:
+) -> dict[str, float]:
     """Train ``model``'s adapter and write ``folder/adapter`` and ``folder/log.jsonl``.
 
     ``base`` is the base model's name as the adapter's configuration shall tell it. ``rates`` are
-    highest learning rates of parameters, by name, that have one of their own.
+    highest learning rates of parameters, by name, that have one of their own. ``average`` says
+    which mean of weights is kept instead of the last ones. Returns the losses that it was chosen
+    by, if it was: of held-back rows, by share of the trained weights.
 
     Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
     from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
     trained. The log has one line per optimiser step.
 
     Raises:
-        UserError: no rows, or a saved adapter that lacks tensors.
+        UserError: no rows, or a saved adapter that lacks tensors; weights in parts (ZeRO-3) that
+            are to be averaged.
     """
+    average = average or Average()
+    samples, held_back = average.divided(samples, seed)
     if not samples:
         raise UserError("no rows were selected", where="train", hint="raise select.budget")
     scratch = folder / "checkpoints"
     rows = settings.batch_size * settings.accumulate
+    before = trained_weights(model) if average.kind == "interpolate" else {}
+    mean = MovingAverage(model, average.decay) if average.kind == "ema" else None
     trainer = _RatedTrainer(
         rates=rates or {},
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows)),
         data_collator=collator,
         train_dataset=samples,
-        callbacks=[SealCheckpoints(), _Progress(advance, rows)],
+        callbacks=[*([mean] if mean else []), SealCheckpoints(), _Progress(advance, rows)],
     )
     trainer.remove_callback(PrinterCallback)
+    if average.kind != "none" and is_deepspeed_zero3_enabled():
+        raise UserError(
+            "weights that are in parts on several devices cannot be averaged",
+            where="adapter.average",
+            seen=average.kind,
+            hint="give none, or train with ZeRO-2",
+        )
     resumed = last_sealed(scratch)
+    if resumed and mean:
+        mean.resume(resumed)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    losses = {}
+    if mean:
+        put_weights(model, mean.mean)
+    elif average.kind == "interpolate":
+        of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size)
+        losses = interpolate(model, before, of_rows)
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     kept = ("step", "epoch", "loss", "grad_norm", "learning_rate")
     lines = [json.dumps({key: entry[key] for key in kept if key in entry}) for entry in steps]
     (folder / "log.jsonl").write_text("".join(line + "\n" for line in lines))
     save_adapter(model, folder / "adapter", base)
+    return losses
+
+
+def _mean_loss(
+    model: PeftModel, collator: Collator, samples: Sequence[Sample], batch_size: int
+) -> float:
+    """Mean over rows of their mean NLL."""
+    forward = Forward(model)
+    losses = []
+    with scoring_mode(model), torch.no_grad():
+        for start in range(0, len(samples), batch_size):
+            batch = Batch.on(model, collator(samples[start : start + batch_size]))
+            losses += forward.losses(batch).tolist()
+    return sum(losses) / len(losses)
 
 
 def _arguments(

@@ -10,6 +10,7 @@ import torch
 from adaptinf.data.world.build import WorldSizes, build_world
 from config import Recipe
 from stages.context import Context
+from stages.lineage import Lineage
 from stages.walk import plan_walk
 from stages.work import Silent, Work
 
@@ -43,9 +44,14 @@ def perform(work: Work) -> None:
 
 
 def test_a_new_adapter_per_task_knows_nothing_of_the_one_before(context) -> None:
-    for mode, continues in (("continue", [False, True]), ("new_per_task", [False, False])):
+    for mode, before in (
+        ("continue", [[], ["adapter"]]),
+        ("new_per_task", [[], []]),
+        ("merge_and_new", [[], ["merged"]]),
+    ):
         trains = [step.train for step in plan_walk(context(across_steps=mode))[1:]]
-        assert ["adapter" in train.inputs for train in trains] == continues
+        given = [[n for n in ("adapter", "merged") if n in train.inputs] for train in trains]
+        assert given == before
 
 
 @pytest.mark.parametrize(
@@ -73,5 +79,32 @@ def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, con
     assert (told["route"], told["base"]) == (adapter["route"], "tiny")
     assert told["parent"] == (first.train.fingerprint if continues else None)
     for step in (first, second):
-        with made.adapted_model(step.train.folder / "adapter") as model:
+        with made.adapted_model(Lineage(top=step.train)) as model:
             assert model.active_adapter == "default"
+
+
+def answers(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([[5, 9, 13, 17]])).logits
+
+
+@pytest.mark.parametrize("route", ["lora", "full"])
+def test_merged_adapters_carry_what_was_learned_to_a_fresh_one(context, route) -> None:
+    made = context(route=route, across_steps="merge_and_new", average="interpolate")
+    first, second = plan_walk(made)[1:]
+    for step in (first, second):
+        for work in step.ordered:
+            perform(work)
+    told = json.loads((second.train.folder / "adapter" / "lineage.json").read_text())
+    assert (told["continues"], told["merged"]) == (None, ["1-llava"])
+    assert list(told["held_back_losses"]) == ["0.25", "0.5", "0.75", "1"]
+    with made.base_model() as base:
+        plain = answers(base)
+    with made.adapted_model(Lineage(top=first.train)) as model:
+        after_first = answers(model)
+    with made.adapted_model(Lineage((first.train,))) as model:
+        torch.testing.assert_close(answers(model), after_first, rtol=1e-4, atol=1e-5)
+    with made.adapted_model(Lineage((first.train,), second.train)) as model:
+        assert (answers(model) - after_first).abs().max() > 1e-4
+    with made.base_model() as base:
+        assert torch.equal(answers(base), plain)

@@ -18,7 +18,7 @@ from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.routes import Placement
 from adaptinf.training.checkpoints import last_sealed
-from adaptinf.training.trainer import TrainSettings, save_adapter, train_adapter
+from adaptinf.training.trainer import Average, TrainSettings, save_adapter, train_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
 
@@ -56,6 +56,7 @@ def run(
     samples: Sequence[Sample],
     kill_after: int | None = None,
     adapter: Mapping[str, Any] = MappingProxyType({}),
+    average: Average | None = None,
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -79,6 +80,7 @@ def run(
         base="tiny",
         seed=5,
         rates=learning_rates(model, **options),
+        average=average,
         advance=advance,
     )
     return rows
@@ -119,8 +121,10 @@ def test_same_seed_gives_the_same_bytes_also_after_a_kill(
         {"route": "dora", "placement": (Placement("text"), Placement("connector", r="full"))},
         {"route": "conlora"},
         {"route": "mixlora", "num_experts": 6, "placement": "mixlora-llava"},
+        {"route": "adem", "down_sample_num": (16, 4)},
+        {"route": "full"},
     ],
-    ids=["dora", "conlora", "mixlora"],
+    ids=["dora", "conlora", "mixlora", "adem", "full"],
 )
 def test_every_route_ends_with_the_same_bytes_after_a_kill(
     tmp_path: Path, collator: Collator, samples: list[Sample], adapter: dict[str, Any]
@@ -130,6 +134,21 @@ def test_every_route_ends_with_the_same_bytes_after_a_kill(
         run(tmp_path / "c", collator, samples, adapter=adapter, kill_after=20)
     run(tmp_path / "c", collator, samples, adapter=adapter)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["ema", "interpolate"])
+def test_averaged_weights_end_with_the_same_bytes_after_a_kill(
+    tmp_path: Path, collator: Collator, samples: list[Sample], kind: str
+) -> None:
+    average = Average(kind, decay=0.8, held_back=0.2)
+    run(tmp_path / "plain", collator, samples)
+    run(tmp_path / "a", collator, samples, average=average)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, average=average, kill_after=16)
+    run(tmp_path / "c", collator, samples, average=average)
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+    name = "adapter/adapter_model.safetensors"
+    assert digests(tmp_path / "a")[name] != digests(tmp_path / "plain")[name]
 
 
 def test_a_parameter_may_have_a_learning_rate_of_its_own(
