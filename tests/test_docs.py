@@ -172,11 +172,38 @@ def test_every_skill_of_the_world_was_seen_to_be_learnable() -> None:
     assert all(row["after"] >= 80 for row in checked)
 
 
-def test_tables_of_speed_are_those_that_were_measured() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from bench_selection import table_of
+def measured_tables(page: Path) -> Iterator[tuple[str, object, str]]:
+    """Files of results that a page names, what is in them, and what the page shows of them."""
+    text = page.read_text()
+    for file, block in re.findall(r"<!-- (docs/\S+\.json) -->\n(.*?)<!-- end -->", text, re.DOTALL):
+        if block.strip() != "Not measured yet.":
+            yield file, json.loads((ROOT / file).read_text()), block
 
-    page = (ROOT / "docs" / "selection.md").read_text()
-    for file, block in re.findall(r"<!-- (docs/bench/\S+) -->(.*?)<!-- end -->", page, re.DOTALL):
-        cells = json.loads((ROOT / file).read_text())["cells"]
-        assert block.strip() == f"```\n{table_of(cells)}\n```"
+
+@pages
+def test_tables_are_those_that_were_measured(page: Path) -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import bench_selection
+    import compare_routes
+    import compare_tiers
+
+    import bench_features
+    from pages import markdown
+
+    def shown(file: str, found: object) -> str:
+        if file == "docs/tiers.json":
+            ways = [compare_tiers.worded(way) for way in found["ways"]]
+            return markdown(compare_tiers.HEADS, ways)
+        if file == "docs/routes.json":
+            return markdown(compare_routes.HEADS, found)
+        if file == "docs/bench/features.json":
+            return f"```\n{bench_features.tables_of(found)}\n```\n"
+        return f"```\n{bench_selection.table_of(found['cells'])}\n```\n"
+
+    for file, found, block in measured_tables(page):
+        assert block.strip() == shown(file, found).strip(), file
+
+
+def test_pages_with_measured_tables_are_found() -> None:
+    files = {file for page in PAGES for file, _, _ in measured_tables(page)}
+    assert {"docs/tiers.json", "docs/bench/features.json"} <= files

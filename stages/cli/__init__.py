@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.cli import adapter
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.report import forgetting_report as report_command
@@ -25,4 +26,8 @@ def adaptinf() -> None:
     """Entry point of ``adaptinf``, the umbrella: one more command is one more line here."""
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
+    below = umbrella("Look into an adapter's folder, and take it elsewhere.")
+    for command in (adapter.inspect, adapter.merge, adapter.export):
+        below.command(command.__name__)(guarded(command, LEAVES_WHOLE))
+    app.add_typer(below, name="adapter")
     app(prog_name="adaptinf")

@@ -1,0 +1,71 @@
+"""``adaptinf adapter``: look into an adapter's folder, and take it elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from stages.cli.guard import DEBUG
+
+Folder = Annotated[
+    Path, Argument(metavar="FOLDER", help="As in runs/mine/steps/1-shop/train/adapter.")
+]
+Out = Annotated[Path, Option(metavar="DIR", help="Where to write; must not be there yet.")]
+Base = Annotated[
+    str | None,
+    Option(metavar="NAME", help="Base model. [default: the one that the adapter names]"),
+]
+
+
+def inspect(
+    folder: Folder,
+    base: Base = None,
+    json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Tell an adapter's kind, what it continues, and its size by part of the model."""
+    from adaptinf.adapters.inspection import inspect_adapter
+    from stages.exports import base_size, described
+
+    found = inspect_adapter(folder)
+    print(described(found, base_size(base or found.base), as_json=json))
+
+
+def merge(
+    folder: Folder,
+    out: Out,
+    base: Base = None,
+    dtype: Annotated[
+        str, Option(metavar="TYPE", help="Number type, as in bfloat16. [default: as saved]")
+    ] = "auto",
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Write the base model with the adapter in its weights."""
+    from adaptinf.console import quiet_libraries
+    from stages.exports import merge_adapter
+
+    quiet_libraries()
+    merge_adapter(folder, out, base, dtype)
+    print(f"model: {out.resolve()}")
+
+
+def export(
+    folder: Folder,
+    out: Out,
+    base: Base = None,
+    rank: Annotated[
+        int | None, Option(metavar="N", min=1, help="DoRA: rank. [default: its highest]")
+    ] = None,
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Write the adapter as plain LoRA, and tell how far off that is."""
+    from adaptinf.console import quiet_libraries
+    from stages.exports import export_lora
+
+    quiet_libraries()
+    error = export_lora(folder, out, base, rank)
+    print(f"adapter: {out.resolve()}")
+    if error is not None:
+        print(f"error: {100 * error:.1f} % of what the adapter changes")

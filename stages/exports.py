@@ -1,0 +1,180 @@
+"""A step's adapter for use elsewhere: in the weights of its base model, or as plain LoRA."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptinf.adapters.inspection import Inspection, Share, inspect_adapter
+from adaptinf.console import table
+from adaptinf.errors import UserError
+from adaptinf.features.inputs import Batch
+from adaptinf.models.loading import ModelSource, load_config, load_model, load_processor
+from adaptinf.routes import UNMERGEABLE
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ROWS = 64
+"""Rows of a step's selection whose routes count, when a MixLoRA adapter becomes plain LoRA."""
+
+
+def base_size(base: str) -> int | None:
+    """Numbers in the base model, counted on the meta device; None where it is not at hand."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        config = load_config(ModelSource(base))
+    except UserError:
+        return None
+    with torch.device("meta"):
+        model: Any = AutoModelForImageTextToText.from_config(config)  # type: ignore[no-untyped-call]
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def described(found: Inspection, base_parameters: int | None, *, as_json: bool = False) -> str:
+    """An inspection in lines, or as JSON."""
+    if as_json:
+        told = {**asdict(found), "parameters": found.parameters, "base_parameters": base_parameters}
+        return json.dumps(told, indent=1)
+    size = f"{base_parameters:,}" if base_parameters else "unknown"
+    lines = [f"route: {found.route}", f"base: {found.base} ({size} parameters)"]
+    for key in ("step", "continues", "merged", "rows", "average"):
+        if value := found.lineage.get(key):
+            lines.append(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    shares = [share for share in found.shares if share.tensors]
+    cells = [
+        [
+            share.part,
+            f"{share.tensors:,}",
+            f"{share.parameters:,}",
+            f"{100 * share.parameters / base_parameters:.2f}" if base_parameters else "",
+            f"{share.flops:,}",
+        ]
+        for share in [*shares, Share.total(shares)]
+    ]
+    heads = ["part", "tensors", "parameters", "% of the base", "FLOP a token"]
+    return "\n".join([*lines, "", table(cells, heads)])
+
+
+def merge_adapter(folder: Path, out: Path, base: str | None = None, dtype: str = "auto") -> None:
+    """Write the base model with an adapter, and those that are merged below it, in its weights.
+
+    ``out`` becomes a model of its own with its processor, for any server.
+
+    Raises:
+        UserError: the adapter cannot be merged, or ``out`` is there.
+    """
+    from adaptinf.adapters import merge
+
+    found = inspect_adapter(folder)
+    if found.route in UNMERGEABLE:
+        raise UserError(
+            f"an adapter of route {found.route} cannot be merged: its update depends on the row",
+            where=str(folder),
+            hint="serve the model with the adapter on it"
+            + (", or write a plain LoRA with export" if found.route == "mixlora" else ""),
+        )
+    source = ModelSource(base or found.base, dtype=dtype)
+    with _whole(out) as draft:
+        model = merge(_adapted(folder, found, source))
+        model.save_pretrained(draft)
+        load_processor(source).save_pretrained(draft)
+
+
+def export_lora(
+    folder: Path, out: Path, base: str | None = None, rank: int | None = None
+) -> float | None:
+    """Write an adapter as plain LoRA; returns its error, None where it is the adapter itself.
+
+    DoRA: ``adaptinf.adapters.truncation``, of ``rank``, or the adapter's highest. MixLoRA:
+    ``adaptinf.adapters.mixlora.freeze_route`` over rows of the step's selection.
+
+    Raises:
+        UserError: no LoRA comes near to the adapter, or ``out`` is there.
+    """
+    found = inspect_adapter(folder)
+    if found.route not in ("lora", "dora", "mixlora"):
+        raise UserError(
+            f"an adapter of route {found.route} cannot be written as LoRA",
+            where=str(folder),
+            hint="merge it" if found.route == "full" else "serve the model with the adapter on it",
+        )
+    with _whole(out) as draft:
+        if found.route == "lora":
+            shutil.copytree(folder, draft, dirs_exist_ok=True)
+            return None
+        model = _adapted(folder, found, ModelSource(base or found.base))
+        if found.route == "dora":
+            from adaptinf.adapters.truncation import truncate_dora
+
+            ranks = [found.settings["r"], *found.settings.get("rank_pattern", {}).values()]
+            return truncate_dora(model, draft, rank or max(ranks))
+        from adaptinf.adapters.mixlora import freeze_route
+
+        batches = [Batch.on(model, batch) for batch in _selected(folder)]
+        rows = [{**batch.inputs, "labels": batch.labels} for batch in batches]
+        return freeze_route(model, draft, rows).error
+
+
+def _adapted(folder: Path, found: Inspection, source: ModelSource) -> PeftModel:
+    """The base model with the adapter on it, and in its weights those that belong there."""
+    from adaptinf.adapters import load_adapter, merge
+
+    model = load_model(source)
+    for step in found.lineage.get("merged", []):
+        below = folder.parents[2] / step / "train" / "adapter"
+        if not below.is_dir():
+            raise UserError(
+                "an adapter that is merged below this one is not there",
+                where=str(folder),
+                seen=str(below),
+                hint="give the folder inside of its run",
+            )
+        model = merge(load_adapter(model, below))
+    return load_adapter(model, folder).eval()
+
+
+def _selected(folder: Path) -> Iterator[dict[str, Any]]:
+    """Batches of the rows that the step of an adapter's folder has selected."""
+    import pyarrow.parquet as pq
+
+    from adaptinf.data.pool import places, read_pool
+    from config import load_recipe
+    from stages.manager import open_context
+
+    step, run = folder.parents[1], folder.parents[3]
+    if not (run / "config.resolved.yaml").is_file():
+        raise UserError(
+            "a MixLoRA adapter is exported for the rows that its step has selected",
+            where=str(folder),
+            seen=f"no config.resolved.yaml in {run}",
+            hint="give the folder inside of its run",
+        )
+    context = open_context(load_recipe(run / "config.resolved.yaml", [f"output_dir={run}"]))
+    pool = read_pool(step / "ingest" / "pool.parquet")
+    uids = pq.read_table(step / "select" / "selection.parquet")["uid"].to_pylist()
+    chosen = [pool.sample(int(i)) for i in places(uids[:ROWS], pool.uids)]
+    for start in range(0, len(chosen), 8):
+        yield context.collator(chosen[start : start + 8])
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder to write into, that becomes ``out`` when all of it is there."""
+    if out.exists():
+        raise UserError("already there", where=str(out), hint="give another folder to --out")
+    draft = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
