@@ -443,7 +443,7 @@ class Train(Section):
     epochs: Positive = 1.0
     """Passes over the selected rows."""
     batch_size: Count = 16
-    """Rows per device in one forward pass."""
+    """Rows in one forward pass, of all devices together."""
     accumulate: Count = 1
     """Forward passes per optimiser step."""
     scheduler: Scheduler = "cosine"
@@ -461,7 +461,7 @@ class Train(Section):
     save_steps: Count | None = None
     """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
     deepspeed: str | None = None
-    """DeepSpeed preset or JSON file."""
+    """zero2, zero2-offload, or DeepSpeed's own JSON file."""
     extra: dict[str, Any] = {}
     """More arguments for transformers.TrainingArguments."""
 

@@ -36,6 +36,7 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "train",
+        shared=True,
         perform=partial(_train, context, step, ingest, select, start),
     )
 
@@ -73,24 +74,26 @@ def _train(
             base=recipe.model.name,
             seed=derived_seed(recipe.seed, step.index, "train"),
             rates=learning_rates(model, **recipe.adapter.options),
+            ranks=context.ranks,
             average=Average(
                 recipe.adapter.average, recipe.adapter.ema_decay, recipe.adapter.held_back
             ),
             advance=progress.advance,
         )
-    lineage: dict[str, object] = {
-        "base": recipe.model.name,
-        "route": recipe.adapter.route,
-        "across_steps": recipe.adapter.across_steps,
-        "step": step.name,
-        "continues": start.top.step if start.top else None,
-        "parent": start.top.fingerprint if start.top else None,
-        "merged": [work.step for work in start.merged],
-        "average": recipe.adapter.average,
-        "rows": len(samples),
-    }
-    if losses:
-        lineage["held_back_losses"] = losses
-    (folder / "adapter" / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
-    shutil.rmtree(folder / "checkpoints")
+    if context.ranks.leads:
+        lineage: dict[str, object] = {
+            "base": recipe.model.name,
+            "route": recipe.adapter.route,
+            "across_steps": recipe.adapter.across_steps,
+            "step": step.name,
+            "continues": start.top.step if start.top else None,
+            "parent": start.top.fingerprint if start.top else None,
+            "merged": [work.step for work in start.merged],
+            "average": recipe.adapter.average,
+            "rows": len(samples),
+        }
+        if losses:
+            lineage["held_back_losses"] = losses
+        (folder / "adapter" / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
+        shutil.rmtree(folder / "checkpoints")
     return Counts(len(samples), len(samples))

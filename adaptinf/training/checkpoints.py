@@ -9,6 +9,8 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from adaptinf.distributed import Ranks
+
 _SEAL = "sealed.json"
 
 
@@ -21,21 +23,33 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 class SealCheckpoints(TrainerCallback):
-    """Writes the hashes of a checkpoint's files after the last of them."""
+    """Writes the hashes of a checkpoint's files after the last of them, whichever rank's it is."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Seal the checkpoint that was just written."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / _SEAL).write_text(json.dumps(_digests(folder), indent=1))
+        self._ranks.meet()
+        if self._ranks.leads:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / _SEAL).write_text(json.dumps(_digests(folder), indent=1))
+        self._ranks.meet()
 
 
-def last_sealed(folder: Path) -> Path | None:
+def last_sealed(folder: Path, ranks: Ranks) -> Path | None:
     """The newest checkpoint whose files equal their seal; broken or unsealed ones are removed.
 
     A checkpoint holds pickles of torch and so is only ever loaded from the run that wrote it.
     """
+    newest = _newest(folder) if ranks.leads else None
+    ranks.meet()
+    return newest if ranks.leads else _newest(folder)
+
+
+def _newest(folder: Path) -> Path | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
     for checkpoint in reversed(found):
         seal = checkpoint / _SEAL

@@ -20,12 +20,14 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from adaptinf.data.collator import Collator
 from adaptinf.data.sample import Sample
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.features.forward import Forward
 from adaptinf.features.inputs import Batch
 from adaptinf.features.taps import scoring_mode
 from adaptinf.training.averages import MovingAverage, interpolate, put_weights, trained_weights
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
+from adaptinf.training.deepspeed import deepspeed_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def train_adapter(
     seed: int = 0,
     rates: Mapping[str, float] | None = None,
     average: Average | None = None,
+    ranks: Ranks | None = None,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, float]:
     """Train ``model``'s adapter and write ``folder/adapter`` and ``folder/log.jsonl``.
@@ -150,15 +153,18 @@ def train_adapter(
     which mean of weights is kept instead of the last ones. Returns the losses that it was chosen
     by, if it was: of held-back rows, by share of the trained weights.
 
+    All ``ranks`` of a launch call it together and divide each batch; the leader writes. The result
+    is that of one rank but for rounding, dropout, and a last batch that is filled up.
+
     Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
     from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
     trained. The log has one line per optimiser step.
 
     Raises:
-        UserError: no rows, or a saved adapter that lacks tensors; weights in parts (ZeRO-3) that
-            are to be averaged.
+        UserError: no rows, a batch that the ranks cannot divide, a saved adapter that lacks
+            tensors, or weights in parts (ZeRO-3) that are to be averaged.
     """
-    average = average or Average()
+    average, ranks = average or Average(), ranks or Ranks()
     samples, held_back = average.divided(samples, seed)
     if not samples:
         raise UserError("no rows were selected", where="train", hint="raise select.budget")
@@ -169,10 +175,10 @@ def train_adapter(
     trainer = _RatedTrainer(
         rates=rates or {},
         model=model,
-        args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows)),
+        args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows), ranks.size),
         data_collator=collator,
         train_dataset=samples,
-        callbacks=[*([mean] if mean else []), SealCheckpoints(), _Progress(advance, rows)],
+        callbacks=[*([mean] if mean else []), SealCheckpoints(ranks), _Progress(advance, rows)],
     )
     trainer.remove_callback(PrinterCallback)
     if average.kind != "none" and is_deepspeed_zero3_enabled():
@@ -182,7 +188,7 @@ def train_adapter(
             seen=average.kind,
             hint="give none, or train with ZeRO-2",
         )
-    resumed = last_sealed(scratch)
+    resumed = last_sealed(scratch, ranks)
     if resumed and mean:
         mean.resume(resumed)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -192,12 +198,18 @@ def train_adapter(
     elif average.kind == "interpolate":
         of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size)
         losses = interpolate(model, before, of_rows)
+    if ranks.leads:
+        _write_log(trainer, folder / "log.jsonl")
+        save_adapter(model, folder / "adapter", base)
+    ranks.meet()
+    return losses
+
+
+def _write_log(trainer: Trainer, file: Path) -> None:
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     kept = ("step", "epoch", "loss", "grad_norm", "learning_rate")
     lines = [json.dumps({key: entry[key] for key in kept if key in entry}) for entry in steps]
-    (folder / "log.jsonl").write_text("".join(line + "\n" for line in lines))
-    save_adapter(model, folder / "adapter", base)
-    return losses
+    file.write_text("".join(line + "\n" for line in lines))
 
 
 def _mean_loss(
@@ -214,11 +226,18 @@ def _mean_loss(
 
 
 def _arguments(
-    settings: TrainSettings, scratch: Path, seed: int, steps_per_epoch: int
+    settings: TrainSettings, scratch: Path, seed: int, steps_per_epoch: int, ranks: int
 ) -> TrainingArguments:
+    if settings.batch_size % ranks:
+        raise UserError(
+            f"a batch cannot be divided among {ranks} ranks",
+            where="train.batch_size",
+            seen=settings.batch_size,
+            hint=f"give a multiple of {ranks}",
+        )
     values: dict[str, Any] = {
         "output_dir": str(scratch),
-        "per_device_train_batch_size": settings.batch_size,
+        "per_device_train_batch_size": settings.batch_size // ranks,
         "gradient_accumulation_steps": settings.accumulate,
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
@@ -228,7 +247,7 @@ def _arguments(
         "max_grad_norm": settings.max_grad_norm,
         "bf16": settings.bf16,
         "activation_checkpointing": settings.gradient_checkpointing,
-        "deepspeed": settings.deepspeed,
+        "deepspeed": deepspeed_config(settings.deepspeed),
         "save_strategy": "steps",
         "save_steps": settings.save_steps or steps_per_epoch,
         "save_total_limit": 2,

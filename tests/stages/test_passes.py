@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
@@ -133,20 +134,8 @@ def test_a_launch_is_read_from_the_environment(monkeypatch):
         Ranks.of_launch()
 
 
-def test_two_ranks_end_with_the_bytes_of_one(
-    recipe_dict: dict,
-    runner_of: Callable,
-    tmp_path: Path,
-    contents: Callable[[Path], dict[str, str]],
-) -> None:
-    recipe = recipe_dict | {
-        "tasks": [{"dataset": "llava"}, {"dataset": "m3it"}],
-        "featurize": {"dim": 64, "batch_tokens": 512, "max_rows": 20},
-        "evaluate": {"benchmarks": ["caption"], "limit": 2},
-        "train": {"batch_size": 4},
-    }
-    runner, one, two = runner_of(recipe), tmp_path / "one", tmp_path / "two"
-    runner(one)
+def launched(recipe: Path, run: Path) -> None:
+    """The driver under torchrun, with two ranks."""
     launch = [
         sys.executable,
         "-m",
@@ -155,9 +144,62 @@ def test_two_ranks_end_with_the_bytes_of_one(
         "--nproc-per-node",
         "2",
     ]
-    command = [*launch, str(DRIVER), str(runner.recipe), f"output_dir={two}"]
+    command = [*launch, str(DRIVER), str(recipe), f"output_dir={run}"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert contents(two) == contents(one)
+
+
+def assert_same_adapters(one: Path, other: Path, largest: float) -> None:
+    for step in ("1-llava", "2-m3it"):
+        name = Path("steps") / step / "train" / "adapter" / "adapter_model.safetensors"
+        first, second = (load_file(run / name) for run in (one, other))
+        assert first.keys() == second.keys()
+        assert max(float((first[key] - second[key]).abs().max()) for key in first) < largest
+
+
+@pytest.fixture(scope="module")
+def sequence(recipe_dict: dict) -> dict:
+    return recipe_dict | {
+        "tasks": [{"dataset": "llava"}, {"dataset": "m3it"}],
+        "featurize": {"dim": 64, "batch_tokens": 512, "max_rows": 20},
+        "evaluate": {"benchmarks": ["caption"], "limit": 2},
+        "adapter": {"dropout": 0},
+        "train": {"batch_size": 4},
+    }
+
+
+def test_two_ranks_end_with_the_features_of_one_and_train_the_same(
+    sequence: dict,
+    runner_of: Callable,
+    tmp_path: Path,
+    contents: Callable[[Path], dict[str, str]],
+) -> None:
+    runner, one, two = runner_of(sequence), tmp_path / "one", tmp_path / "two"
+    runner(one)
+    launched(runner.recipe, two)
+    stages = ("ingest", "glance", "featurize", "select")
+    before = [
+        {
+            name: digest
+            for name, digest in contents(run).items()
+            if name.startswith(tuple(f"steps/1-llava/{stage}/" for stage in stages))
+        }
+        for run in (one, two)
+    ]
+    assert len(before[0]) > 10
+    assert before[0] == before[1]
+    assert_same_adapters(one, two, 1e-6)
+
+
+def test_two_ranks_with_zero_save_whole_adapters(
+    sequence: dict, runner_of: Callable, tmp_path: Path
+) -> None:
+    recipe = sequence | {"select": {"method": "random", "budget": 12}}
+    recipe.pop("prune")
+    plain, zero = tmp_path / "plain", tmp_path / "zero"
+    runner_of(recipe)(plain)
+    recipe["train"] = {"batch_size": 4, "deepspeed": "zero2"}
+    launched(runner_of(recipe).recipe, zero)
+    assert_same_adapters(plain, zero, 1e-5)

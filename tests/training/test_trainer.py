@@ -14,6 +14,7 @@ from adaptinf.adapters import attach, learning_rates
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.sample import Sample, Turn
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.routes import Placement
@@ -194,13 +195,13 @@ def test_broken_checkpoints_are_not_loaded(
     with pytest.raises(Killed):
         run(tmp_path / "c", collator, samples, kill_after=32)
     scratch = tmp_path / "c" / "checkpoints"
-    assert last_sealed(scratch) == scratch / "checkpoint-6"
+    assert last_sealed(scratch, Ranks()) == scratch / "checkpoint-6"
     optimiser = scratch / "checkpoint-6" / "optimizer.pt"
     optimiser.write_bytes(optimiser.read_bytes()[:-1])
-    assert last_sealed(scratch) == scratch / "checkpoint-3"
+    assert last_sealed(scratch, Ranks()) == scratch / "checkpoint-3"
     assert not (scratch / "checkpoint-6").exists()
     (scratch / "checkpoint-3" / "sealed.json").unlink()
-    assert last_sealed(scratch) is None
+    assert last_sealed(scratch, Ranks()) is None
     run(tmp_path / "c", collator, samples)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
 
