@@ -8,7 +8,8 @@ first. Rounds of all ways take turns, and the median counts, so that a busy mach
 alike. Peak memory is the most that is allocated at one time in one step beyond what was there
 before, as torch's profiler counts it.
 
-``OMP_NUM_THREADS=1 python scripts/bench_adapters.py`` (add ``--device cuda --dtype bfloat16``).
+``OMP_NUM_THREADS=1 python scripts/bench_adapters.py --out docs/bench/adapters.json --page
+docs/adapters.md`` (add ``--device cuda --dtype bfloat16``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from torch import Tensor, nn
 from adaptinf.adapters.mixlora import MixLoraConfig
 from adaptinf.adapters.mixlora.mixture import Mixture
 from adaptinf.adapters.mixlora.routing import Route
+from pages import put
 
 MIXLORA = {"mixlora ifs": "input", "mixlora cfs": "input_lora_a_param"}
 Step = Callable[[], None]
@@ -78,7 +81,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, help="keep the results as JSON")
+    parser.add_argument("--page", type=Path, help="put the table there")
     o = parser.parse_args()
     torch.set_default_device(o.device)
     torch.set_default_dtype(getattr(torch, o.dtype))
@@ -87,7 +91,12 @@ def main() -> None:
         for width, tokens in itertools.product(o.width, o.tokens)
     ]
     results = [cell for shape in shapes for cell in measured(shape, o.rounds)]
-    print(json.dumps(results, indent=1) if o.json else table_of(results))
+    text = table_of(results)
+    if o.out:
+        o.out.write_text(json.dumps(results, indent=1) + "\n")
+    if o.page:
+        put(o.page, str(o.out), f"```\n{text}\n```\n")
+    print(text)
 
 
 def measured(shape: Shape, rounds: int) -> list[dict[str, Any]]:

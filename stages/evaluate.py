@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
 
 from adaptinf.data.sample import IMAGE_MARK
-from adaptinf.evaluation.benchmarks import Benchmark
+from adaptinf.evaluation.benchmarks import Benchmark, Question
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.scorers import scorer
 from stages.context import Context, Step
 from stages.lineage import Lineage
 from stages.work import Counts, Progress, Work, derived_seed
 
+if TYPE_CHECKING:
+    from adaptinf.evaluation.generation import Generator
+
 VERSION = 1
+
+ROUTED = 64
+"""Questions of a benchmark whose MixLoRA routes are counted."""
 
 
 def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: Lineage) -> Work:
@@ -62,6 +71,7 @@ def _evaluate(
     with model_of as model:
         generator = Generator(model, context.encoder, context.recipe.evaluate.batch_size)
         texts = generator.answer(benchmark, questions, partial_file, progress.advance)
+        _write_routes(generator, benchmark, questions[:ROUTED], folder)
     score = scorer(benchmark.metric)
     scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
     lines = [
@@ -82,6 +92,21 @@ def _evaluate(
     (folder / "scores.json").write_text(cell + "\n")
     partial_file.unlink(missing_ok=True)
     return Counts(len(questions), len(questions))
+
+
+def _write_routes(
+    generator: Generator, benchmark: Benchmark, questions: Sequence[Question], folder: Path
+) -> None:
+    """``routes.parquet``: how often these questions choose each factor; of MixLoRA alone."""
+    from adaptinf.adapters.mixlora.statistics import RouteCounts, placed_mixtures, routes_of
+
+    placed = next(placed_mixtures(generator.model), None)
+    if placed is None:
+        return
+    counts = RouteCounts(experts=len(placed.mixture.pool_a))
+    for rows in generator.read(benchmark, questions):
+        counts.add(routes_of(generator.model), [benchmark.skill] * rows)
+    pq.write_table(counts.table(), folder / "routes.parquet")
 
 
 def _cell(context: Context, benchmark: Benchmark, scores: list[float]) -> dict[str, Any]:

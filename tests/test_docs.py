@@ -183,6 +183,7 @@ def measured_tables(page: Path) -> Iterator[tuple[str, object, str]]:
 @pages
 def test_tables_are_those_that_were_measured(page: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
+    import bench_adapters
     import bench_selection
     import compare_routes
     import compare_tiers
@@ -196,6 +197,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(compare_tiers.HEADS, ways)
         if file == "docs/routes.json":
             return markdown(compare_routes.HEADS, found)
+        if file == "docs/bench/adapters.json":
+            return f"```\n{bench_adapters.table_of(found)}\n```\n"
         if file == "docs/bench/features.json":
             return f"```\n{bench_features.tables_of(found)}\n```\n"
         return f"```\n{bench_selection.table_of(found['cells'])}\n```\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,21 @@ class Generator:
                 advance(len(batch))
         return [texts[i] for i in range(len(questions))]
 
-    def _generate(self, benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
+    def read(self, benchmark: Benchmark, questions: Sequence[Question]) -> Iterator[int]:
+        """Have the model read questions without an answer; after each batch its number of rows."""
+        for start in range(0, len(questions), self.batch_size):
+            batch = questions[start : start + self.batch_size]
+            with torch.inference_mode():
+                self.model(**self._prompts(benchmark, batch))
+            yield len(batch)
+
+    def _prompts(self, benchmark: Benchmark, questions: Sequence[Question]) -> Any:
         turns = [[Turn("user", IMAGE_MARK * len(q.images) + q.text)] for q in questions]
         images = [[load_image(benchmark.images / path) for path in q.images] for q in questions]
-        batch = self.encoder.encode_prompts(turns, images).to(self.model.device)
+        return self.encoder.encode_prompts(turns, images).to(self.model.device)
+
+    def _generate(self, benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
+        batch = self._prompts(benchmark, questions)
         with torch.inference_mode():
             ids = self.model.generate(
                 **batch, max_new_tokens=benchmark.max_new_tokens, do_sample=False, num_beams=1

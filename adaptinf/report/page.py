@@ -16,6 +16,7 @@ from adaptinf.report import charts, costs, headlines, wording
 from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
 from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
+from adaptinf.report.routes import shared_routes
 
 TILES_PER_STEP = 8
 TILES_IN_ALL = 240
@@ -106,6 +107,9 @@ def _context(findings: Findings) -> dict[str, Any]:
         ),
         "cost_chart": _cost_chart(spent, kinds),
         "lapses": find_lapses(findings, LAPSES_SHOWN),
+        "routes": shared_routes(
+            findings.step_folder(len(matrix.steps) - 1) / "evaluate" / paths[i].name for i in order
+        ),
         "last_step": matrix.steps[-1],
         "recipe": findings.recipe_text,
         "versions": findings.versions,

@@ -152,8 +152,9 @@ def launched(recipe: Path, run: Path) -> None:
 
 
 def assert_same_adapters(one: Path, other: Path, largest: float) -> None:
-    for step in ("1-llava", "2-m3it"):
-        name = Path("steps") / step / "train" / "adapter" / "adapter_model.safetensors"
+    names = {file.relative_to(one) for file in one.glob("steps/*/train/adapter/*.safetensors")}
+    assert names
+    for name in names:
         first, second = (load_file(run / name) for run in (one, other))
         assert first.keys() == second.keys()
         assert max(float((first[key] - second[key]).abs().max()) for key in first) < largest
@@ -197,6 +198,7 @@ def test_two_ranks_with_zero_save_whole_adapters(
     sequence: dict, runner_of: Callable, tmp_path: Path
 ) -> None:
     recipe = sequence | {"select": {"method": "random", "budget": 12}}
+    recipe["tasks"] = recipe["tasks"][:1]
     recipe.pop("prune")
     plain, zero = tmp_path / "plain", tmp_path / "zero"
     runner_of(recipe)(plain)

@@ -78,6 +78,8 @@ def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, con
     assert (told["step"], told["continues"], told["rows"]) == ("2-mantis", continues, 4)
     assert (told["route"], told["base"]) == (adapter["route"], "tiny")
     assert told["parent"] == (first.train.fingerprint if continues else None)
+    counted = list(made.run.glob("steps/*/evaluate/caption/routes.parquet"))
+    assert len(counted) == (2 if adapter["route"] == "mixlora" else 0)
     for step in (first, second):
         with made.adapted_model(Lineage(top=step.train)) as model:
             assert model.active_adapter == "default"
