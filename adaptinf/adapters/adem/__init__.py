@@ -10,7 +10,7 @@ Written from the formulas of ADEM-VL (Hao et al. 2024, arXiv 2410.17779).
 from adaptinf.adapters.adem.config import MODES, AdemConfig
 from adaptinf.adapters.adem.families import ADD, REPLACE
 from adaptinf.adapters.adem.tuner import AdemModel
-from adaptinf.adapters.mixlora.registration import register
+from adaptinf.adapters.registration import register
 
 __all__ = ["ADD", "MODES", "REPLACE", "AdemConfig", "AdemModel"]
 

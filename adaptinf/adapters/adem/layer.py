@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch.nn.functional as F
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from adaptinf.adapters.adem.attention import cross_attention
 from adaptinf.adapters.adem.config import AdemConfig
 from adaptinf.adapters.adem.perception import Perception
 from adaptinf.adapters.adem.prompt import VisualPrompt
-from adaptinf.errors import UserError
+from adaptinf.adapters.tuners import RowwiseLayer
 
 
-class AdemLayer(nn.Module, BaseTunerLayer):
+class AdemLayer(RowwiseLayer):
     """``base_layer`` and what stands beside it, by name of adapter."""
 
-    def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__()
-        self.base_layer = base_layer
-        self._disable_adapters = False
-        self.merged_adapters: list[str] = []
+    refusal = (
+        "an ADEM adapter",
+        "what it adds depends on the image",
+        "serve the model with the adapter on it; only LoRA and its kin can be merged",
+    )
 
     def place(self, container: nn.ModuleDict, name: str, module: nn.Module) -> None:
         """Put the module of adapter ``name`` where the base layer's weights are."""
         weight = next(self.base_layer.parameters())
         container[name] = module.to(weight.device)
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
-        """Refused: what is added depends on the image.
-
-        Raises:
-            UserError: always.
-        """
-        raise merge_refusal()
-
-    def unmerge(self) -> NoReturn:
-        """Refused, since nothing is ever merged.
-
-        Raises:
-            UserError: always.
-        """
-        raise merge_refusal()
-
-    def __repr__(self) -> str:
-        return "adem." + super().__repr__()
 
 
 class AdemMlp(AdemLayer):
@@ -128,12 +108,3 @@ class Bottleneck(nn.Module):
         """The update [..., width] for ``x`` [..., width]."""
         update: Tensor = self.scale * self.up(self.dropout(F.gelu(self.down(x))))
         return update
-
-
-def merge_refusal() -> UserError:
-    """Why an ADEM adapter cannot be merged, and what can be done instead."""
-    return UserError(
-        "an ADEM adapter cannot be merged into the model, nor unmerged: "
-        "what it adds depends on the image",
-        hint="serve the model with the adapter on it; only LoRA and its kin can be merged",
-    )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from adaptinf.adapters.adem.config import AdemConfig
 from adaptinf.adapters.adem.families import eyes_of
-from adaptinf.adapters.adem.layer import AdemLayer, AdemMlp, AdemVisionMlp, merge_refusal
+from adaptinf.adapters.adem.layer import AdemLayer, AdemMlp, AdemVisionMlp
 from adaptinf.adapters.adem.perception import Perception
 from adaptinf.adapters.adem.prompt import VisualPrompt
+from adaptinf.adapters.tuners import RowwiseTuner
 from adaptinf.errors import UserError
 from adaptinf.models.parts import text_layers
 
 
-class AdemModel(BaseTuner):
+class AdemModel(RowwiseTuner):
     """PEFT's ``base_model`` of an ADEM adapter; all named adapters share one perception.
 
     One adapter is active at a time: two could disagree on which tokens are there.
@@ -27,11 +25,10 @@ class AdemModel(BaseTuner):
 
     prefix = "adem_"
     tuner_layer_cls = AdemLayer
-    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _pre_injection_hook(self, model: nn.Module, config: AdemConfig, adapter_name: str) -> None:
-        self.perception = Perception(model, self._active_prompt, self._trained)
-        self._handles = self.perception.listen(model, eyes_of(model, config.mode))
+        self.perception = self.listener = Perception(model, self._active_prompt, self._trained)
+        self.handles = self.perception.listen(model, eyes_of(model, config.mode))
 
     def _prepare_adapter_config(
         self, peft_config: AdemConfig, model_config: dict[str, Any]
@@ -128,21 +125,6 @@ class AdemModel(BaseTuner):
                 return f"{before}.{container}.{after}"
         shorter: str = super()._remove_adapter_name_from_key(key, adapter_name)
         return shorter
-
-    @contextmanager
-    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        """PEFT opens this around every ``forward`` and ``generate`` of its model."""
-        with self.perception.one_call():
-            yield
-
-    def _check_merge_allowed(self) -> NoReturn:
-        raise merge_refusal()
-
-    def unload(self) -> nn.Module:
-        """The base model as it was before."""
-        for handle in self._handles:
-            handle.remove()
-        return super().unload()
 
 
 def _pattern(names: list[str]) -> str:

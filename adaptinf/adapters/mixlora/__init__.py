@@ -10,10 +10,10 @@ experts in the feed-forward layers, has nothing to do with it.
 
 from adaptinf.adapters.mixlora.config import MixLoraConfig
 from adaptinf.adapters.mixlora.freezing import FrozenRoute, freeze_route
-from adaptinf.adapters.mixlora.registration import register
 from adaptinf.adapters.mixlora.routing import Choice
 from adaptinf.adapters.mixlora.statistics import RouteCounts, routes_of
 from adaptinf.adapters.mixlora.tuner import MixLoraModel
+from adaptinf.adapters.registration import register
 
 __all__ = [
     "Choice",

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from adaptinf.adapters.mixlora.config import MixLoraConfig
 from adaptinf.adapters.mixlora.mixture import Mixture
 from adaptinf.adapters.mixlora.routing import Route, Routing
+from adaptinf.adapters.tuners import RowwiseLayer
 from adaptinf.errors import UserError
 
 
-class MixLoraLinear(nn.Module, BaseTunerLayer):
+class MixLoraLinear(RowwiseLayer):
     """``base_layer`` and one ``Mixture`` per adapter, by name."""
 
     adapter_layer_names = ("mixlora_factors",)
+    refusal = (
+        "a MixLoRA adapter",
+        "its update differs from row to row",
+        "export a plain LoRA of the mean route with adaptinf.adapters.mixlora.freeze_route",
+    )
 
     def __init__(self, base_layer: nn.Linear, path: str, routing: Routing) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.path = path
         self.routing = routing
         self.mixlora_factors = nn.ModuleDict()
-        self._disable_adapters = False
-        self.merged_adapters: list[str] = []
 
     def update_layer(self, name: str, config: MixLoraConfig) -> None:
         """Add a fresh mixture for the adapter ``name``, or draw its old one anew."""
@@ -66,31 +68,3 @@ class MixLoraLinear(nn.Module, BaseTunerLayer):
                 hint="choose linear modules of the text layers only",
             )
         return rows
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
-        """Refused: every row has weights of its own.
-
-        Raises:
-            UserError: always.
-        """
-        raise merge_refusal()
-
-    def unmerge(self) -> NoReturn:
-        """Refused, since nothing is ever merged.
-
-        Raises:
-            UserError: always.
-        """
-        raise merge_refusal()
-
-    def __repr__(self) -> str:
-        return "mixlora." + super().__repr__()
-
-
-def merge_refusal() -> UserError:
-    """Why a MixLoRA adapter cannot be merged, and what can be done instead."""
-    return UserError(
-        "a MixLoRA adapter cannot be merged into the model, nor unmerged: "
-        "its update differs from row to row",
-        hint="export a plain LoRA of the mean route with adaptinf.adapters.mixlora.freeze_route",
-    )

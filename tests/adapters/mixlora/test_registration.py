@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from adaptinf.adapters.attachment import load_adapter
 from adaptinf.adapters.mixlora import MixLoraConfig, MixLoraModel
-from adaptinf.adapters.mixlora.registration import register
+from adaptinf.adapters.registration import register
 
 Make = Callable[..., Any]
 
