@@ -25,6 +25,8 @@ setup(
         "peft>=0.20",
         "accelerate>=1.10",
         "datasets>=4.0",
+        "huggingface_hub>=2.0",
+        "httpx2>=2.0",
         "safetensors",
         "numpy>=2.0",
         "pyarrow>=18",
