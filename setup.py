@@ -55,6 +55,7 @@ setup(
         "console_scripts": [
             "run-lifelong=stages.cli:run_lifelong",
             "forgetting-report=stages.cli:forgetting_report",
+            "download-datasets=stages.cli:download_datasets",
             "adaptinf=stages.cli:adaptinf",
         ]
     },

@@ -8,8 +8,8 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ class Fetcher:
     """
 
     client: httpx2.Client
+    headers: Mapping[str, str] = field(default_factory=dict)
     advance: Callable[[int], None] = lambda count: None
     sleep: Callable[[float], None] = time.sleep
 
@@ -91,7 +92,7 @@ class Fetcher:
         asked = {"Range": f"bytes={have}-", "If-Range": part.tag} if have and part.tag else {}
         # Encoded in transit, its bytes would not be those that are counted.
         with self.client.stream(
-            "GET", remote.url, headers={"Accept-Encoding": "identity", **asked}
+            "GET", remote.url, headers={**self.headers, "Accept-Encoding": "identity", **asked}
         ) as answer:
             if answer.status_code in _AGAIN:
                 raise _LaterError(answer)

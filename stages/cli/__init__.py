@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.cli import adapter
+from stages.cli.download import download_datasets as download_command
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.report import forgetting_report as report_command
@@ -20,6 +21,11 @@ def run_lifelong() -> None:
 def forgetting_report() -> None:
     """Entry point of ``forgetting-report``."""
     single(report_command, interrupted=LEAVES_WHOLE)()
+
+
+def download_datasets() -> None:
+    """Entry point of ``download-datasets``."""
+    single(download_command, interrupted=RESUMES)()
 
 
 def adaptinf() -> None:

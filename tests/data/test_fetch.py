@@ -105,7 +105,7 @@ def heard() -> Heard:
 @pytest.fixture
 def fetcher(heard: Heard) -> Iterator[Fetcher]:
     with httpx2.Client(follow_redirects=True) as client:
-        yield Fetcher(client, heard.advance, heard.waits.append)
+        yield Fetcher(client, advance=heard.advance, sleep=heard.waits.append)
 
 
 def left(folder: Path) -> set[str]:
@@ -139,10 +139,12 @@ def test_another_process_goes_on_at_the_byte(server, heard, tmp_path):
     server.faults = [300_000]
     with httpx2.Client() as client:
         with pytest.raises(KeyboardInterrupt):
-            Fetcher(client, killed).fetch(server.remote(), tmp_path / "file.json")
+            Fetcher(client, advance=killed).fetch(server.remote(), tmp_path / "file.json")
         have = (tmp_path / "file.json.part").stat().st_size
         assert 0 < have < len(BODY)
-        Fetcher(client, heard.advance).fetch(server.remote(sha256=SHA), tmp_path / "file.json")
+        Fetcher(client, advance=heard.advance).fetch(
+            server.remote(sha256=SHA), tmp_path / "file.json"
+        )
     assert server.asked == [None, f"bytes={have}-"]
     assert heard.bytes == len(BODY)
 
