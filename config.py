@@ -15,7 +15,17 @@ from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -32,6 +42,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
@@ -129,6 +140,8 @@ class Data(Section):
     """Longest row in tokens, those of images included; null: what the model can read."""
     workers: Natural = 0
     """Processes that load rows; their number changes no result."""
+    strict: bool = False
+    """Stop at the first row that cannot be used, instead of leaving it out and counting it."""
 
     @property
     def folder(self) -> Path | None:
@@ -150,6 +163,39 @@ class Model(Section):
     """attn_implementation of Transformers; null: its own choice."""
 
 
+class Columns(Section):
+    """Names that a table of one's own has for what a row consists of."""
+
+    id: str | None = None
+    """The row's own id; null: its number."""
+    image: str | None = None
+    """A path, a list of paths, or images inside the table; null: text only."""
+    question: str | None = None
+    """What is asked; images stand before it where it has no <image> marks."""
+    answer: str | None = None
+    """What is to be answered."""
+    conversations: str | None = None
+    """A list of turns, instead of question and answer."""
+    task: str | None = None
+    """A label of the row's task."""
+    skill: str | None = None
+    """A label of the row's skill."""
+
+    @model_validator(mode="after")
+    def _is_conversation(self) -> Self:
+        asks = self.question is not None and self.answer is not None
+        if asks == (self.conversations is not None):
+            _refuse({(): "needs question and answer, or else conversations"})
+        if not asks and (self.question or self.answer):
+            _refuse({(): "question and answer go together, and not with conversations"})
+        return self
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that are given: our name, its name."""
+        return {ours: theirs for ours, theirs in self if theirs is not None}
+
+
 class Task(Section):
     """One dataset of the stream. Tasks are learned in the order of the recipe, one per step."""
 
@@ -159,12 +205,21 @@ class Task(Section):
     """Name of the task; null: taken from the dataset."""
     format: str | None = None
     """Reader of the files; null: found by looking at them."""
+    columns: Columns | None = None
+    """Columns of a table of one's own; null: those of LLaVA."""
     images: Path | None = None
-    """Folder that image paths start from; null: beside the dataset."""
+    """Folder that image paths start from; null: ADAPTINF_IMAGES_NAME for a task of that name (as in
+    ADAPTINF_IMAGES_LLAVA), else beside the dataset."""
     licence: str | None = None
     """Licence to note with each row."""
     limit: Count | None = None
     """Read only so many rows; null: all."""
+
+    @property
+    def image_folder(self) -> Path | None:
+        """The folder of images that is given here or by the environment."""
+        name = "ADAPTINF_IMAGES_" + re.sub(r"\W", "_", self.label).upper()
+        return self.images or (Path(os.environ[name]) if os.environ.get(name) else None)
 
     @property
     def label(self) -> str:

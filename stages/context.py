@@ -85,8 +85,9 @@ class Context:
                 recipe_dir=self.recipe.recipe_dir,
                 name=task.label,
                 format=task.format,
-                images=task.images,
+                images=task.image_folder,
                 licence=task.licence,
+                columns=task.columns.given if task.columns else None,
             )
             for task in self.recipe.tasks
         }

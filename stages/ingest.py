@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from adaptinf.data.ingest import ingest
-from adaptinf.data.pool import PoolTable, read_pool, write_dropped, write_pool
+from adaptinf.data import ingest
+from adaptinf.data.pool import PoolBuilder, TableWriter, stream_pool, write_remarks
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work
 
@@ -32,7 +32,7 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
         version=VERSION,
         settings={
             "name": task.label,
-            "format": source.format,
+            "format": task.format or source.format,
             "licence": source.licence,
             "limit": task.limit,
             "max_length": context.recipe.data.max_length,
@@ -50,7 +50,7 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
 def _ingest(
     context: Context, step: Step, pruned: Sequence[Work], folder: Path, progress: Progress
 ) -> Counts:
-    old = read_pool(pruned[-1].folder / "pool.parquet") if pruned else PoolTable.empty()
+    old = pruned[-1].folder / "pool.parquet" if pruned else None
     seen = 0
 
     def read(rows: int) -> None:
@@ -58,29 +58,43 @@ def _ingest(
         progress.advance(rows - seen)
         seen = rows
 
-    result = ingest(
-        context.sources[step.label],
-        old,
-        retired={uid for work in pruned for uid in _uids(work.folder / "pruned.parquet")},
-        encoder=context.encoder,
-        arrived=step.index,
-        media=context.media(step.label),
-        limit=context.recipe.tasks[step.index - 1].limit,
-        progress=read,
-    )
-    write_pool(folder / "pool.parquet", result.pool)
-    write_dropped(folder / "dropped.parquet", result.dropped)
+    known = _uids(old) if old else []
+    retired = {uid for work in pruned for uid in _uids(work.folder / "pruned.parquet")}
+    with TableWriter(folder / "pool.parquet") as pool:
+        for table in stream_pool(old) if old else ():
+            pool.write(table)
+        result = ingest.ingest(
+            context.sources[step.label],
+            PoolBuilder(pool.write, known, retired),
+            encoder=context.encoder,
+            arrived=step.index,
+            media=context.media(step.label),
+            limit=context.recipe.tasks[step.index - 1].limit,
+            progress=read,
+            strict=context.recipe.data.strict,
+        )
+    write_remarks(folder / "dropped.parquet", result.dropped)
+    write_remarks(folder / "noted.parquet", result.noted)
     counts = result.counts
-    told = {"rows_in_pool_before": len(old), "shortened": counts.shortened}
+    told = {
+        "rows_in_pool_before": len(known),
+        "shortened": counts.shortened,
+        "noted": counts.noted,
+    }
     (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
-    progress.note(_note(counts.dropped, counts.shortened))
+    progress.note(_note(counts))
     return Counts(counts.rows_in, counts.kept, counts.dropped)
 
 
-def _note(dropped: Mapping[str, int], shortened: int) -> str:
-    parts = [f"{number} {reason}" for reason, number in dropped.items()]
-    told = [f"dropped {', '.join(parts)}"] if parts else []
-    return "; ".join(told + ([f"{shortened} cut to the longest length"] if shortened else []))
+def _note(counts: ingest.Counts) -> str:
+    told = [f"dropped {_listed(counts.dropped)}"] if counts.dropped else []
+    told += [f"noted {_listed(counts.noted)}"] if counts.noted else []
+    told += [f"{counts.shortened} cut to the longest length"] if counts.shortened else []
+    return "; ".join(told)
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in numbers.items())
 
 
 def _uids(file: Path) -> list[str]:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from adaptinf.data.ingest import ingest
-from adaptinf.data.pool import PoolTable
+from adaptinf.data.pool import PoolBuilder, PoolTable
 from adaptinf.data.source import count_rows
 from stages.context import Context
 
@@ -67,10 +69,10 @@ def look_at(context: Context, label: str) -> TaskLook:
     limit = next(task.limit for task in context.recipe.tasks if task.label == label)
     clock: list[float] = []
     media = context.media(label)
+    tables: list[pa.Table] = []
     looked = ingest(
         source,
-        PoolTable.empty(),
-        (),
+        PoolBuilder(tables.append),
         context.encoder,
         1,
         media=media,
@@ -80,10 +82,10 @@ def look_at(context: Context, label: str) -> TaskLook:
     stored = sum(file.stat().st_size for file in media.rglob("*") if file.is_file())
     return TaskLook(
         label=label,
-        rows=count_rows(source),
+        rows=count_rows(source, media),
         limit=limit,
         seen=looked.counts.rows_in,
-        pool=looked.pool,
+        pool=PoolTable.of(tables),
         problems=looked.counts.dropped,
         # The first row bears the opening of the files.
         seconds=(clock[-1] - clock[0]) / max(1, len(clock) - 1),

@@ -318,7 +318,7 @@ def test_missing_keys(mistakes):
     [
         ("[]", "tasks: not allowed (seen: []); allowed: a list of at least one task"),
         ("[llava]", "tasks.0: not allowed (seen: 'llava'); allowed: a mapping of dataset, name, "
-         "format, images, licence, limit"),
+         "format, columns, images, licence, limit"),
         ("[{dataset: '..'}]", "tasks.0: nothing to name its folders by; give `name:`"),
     ],
 )  # fmt: skip

@@ -27,8 +27,9 @@ class Entry:
     """A dataset: its ``licence``, the ``page`` that tells more, and its pieces.
 
     ``subsets`` are folders on the hub, in ``repo``, each of tables ``train-*.parquet`` and of
-    ``train_images.zip``. ``by_hand`` says what only a person can do; ``brought`` is the archive
-    that it puts into the dataset's folder.
+    ``train_images.zip``. ``needs`` names other entries that hold its images. ``by_hand`` says what
+    only a person can do; ``brought`` are the archives that it puts into the dataset's folder, and
+    ``proof`` is a pattern of files that are there once it is done.
     """
 
     licence: str
@@ -36,12 +37,17 @@ class Entry:
     pieces: tuple[Piece, ...] = ()
     repo: str | None = None
     subsets: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     by_hand: str | None = None
-    brought: Piece | None = None
+    brought: tuple[Piece, ...] = ()
+    proof: str | None = None
 
 
 _LLAVA = "liuhaotian/LLaVA-Instruct-150K"
 _VISION_FLAN = "Vision-Flan/vision-flan_191-task_1k"
+_LAMM = "openlamm/LAMM_Dataset"
+_LAMM_META = "2D_Instruct/meta_file/LAMM"
+_SCIENCEQA = "https://raw.githubusercontent.com/lupantech/ScienceQA/main/data/scienceqa"
 _VG = "https://cs.stanford.edu/people/rak248/VG_100K_2"
 
 CATALOGUE: dict[str, Entry] = {
@@ -98,15 +104,93 @@ CATALOGUE: dict[str, Entry] = {
         by_hand="Google Drive wants a browser: open "
         "https://drive.google.com/file/d/1nJXhoEcy3KTExr17I7BXqY5Y9Lx_-n-9/view, download the"
         " archive, save it as {folder}/cc_sbu_align.zip, and give the same command again.",
-        brought=Piece("", path="cc_sbu_align.zip", unpacked=True, lifted=True),
+        brought=(Piece("", path="cc_sbu_align.zip", unpacked=True, lifted=True),),
+        proof="filter_cap.json",
     ),
     "m3it": Entry(
         licence="per source, see the card",
         page="https://huggingface.co/datasets/MMInstruction/M3IT",
         by_hand="M3IT comes with a script that datasets 4 and later do not run. In an environment"
-        " of its own (datasets 3.6.0, trust_remote_code=True) write the rows of each subset as"
-        " {folder}/data/TASK/SUBSET/train.jsonl, one JSON object a line with the keys instruction,"
-        " inputs, outputs and image_base64_str.",
+        " of its own: python -m venv m3it && m3it/bin/pip install datasets==3.6.0 pillow &&"
+        " m3it/bin/python scripts/convert_m3it.py --out {folder}/data",
+        proof="data/*/*/train.jsonl",
+    ),
+    "lamm": Entry(
+        licence="CC BY-NC 4.0 as its repository says (the hub says Apache 2.0)",
+        page=f"https://huggingface.co/datasets/{_LAMM}",
+        pieces=(
+            Piece("LAMM_instruct_186k.json", repo=_LAMM, path=f"{_LAMM_META}_instruct_186k.json"),
+            *(
+                Piece(name, repo=_LAMM, path=f"2D_Instruct/{name}.zip", unpacked=True, lifted=True)
+                for name in ("coco_images", "bamboo_images", "locount_images", "textvqa_images")
+            ),
+        ),
+    ),
+    "scienceqa": Entry(
+        licence="CC BY-NC-SA 4.0",
+        page="https://scienceqa.github.io",
+        pieces=(
+            Piece("problems.json", url=f"{_SCIENCEQA}/problems.json"),
+            Piece("pid_splits.json", url=f"{_SCIENCEQA}/pid_splits.json"),
+            Piece(
+                "images",
+                url="https://scienceqa.s3.us-west-1.amazonaws.com/images/train.zip",
+                unpacked=True,
+            ),
+        ),
+    ),
+    "coco2014": Entry(
+        licence="CC BY 4.0 (annotations); images under Flickr's terms of use",
+        page="https://cocodataset.org/#download",
+        pieces=(Piece("", url="http://images.cocodataset.org/zips/train2014.zip", unpacked=True),),
+    ),
+    "coco_captions": Entry(
+        licence="CC BY 4.0",
+        page="https://cocodataset.org/#download",
+        pieces=(
+            Piece(
+                "",
+                url="http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+                unpacked=True,
+            ),
+        ),
+        needs=("coco2014",),
+    ),
+    "lavin": Entry(
+        licence="CC BY-NC 4.0 (LLaVA-150k and Alpaca); see scienceqa for its share",
+        page="https://github.com/luogen1996/LaVIN#data-preparation",
+        needs=("coco2014", "scienceqa"),
+        by_hand="Google Drive wants a browser: open the page above, follow its link to"
+        " all_data.json, and save that as {folder}/all_data.json.",
+        proof="all_data.json",
+    ),
+    "refcoco": Entry(
+        licence="Apache 2.0 (RefCOCO); images under Flickr's terms of use",
+        page="https://huggingface.co/datasets/jxu124/refcoco",
+        repo="jxu124/refcoco",
+        subsets=("data",),
+        needs=("coco2014",),
+    ),
+    "art": Entry(
+        licence="for research, see the page",
+        page="https://rrc.cvc.uab.es/?ch=14&com=downloads",
+        by_hand="The page above wants an account: of Tasks 1 and 3, save the training images as"
+        " {folder}/train_images.tar.gz and their labels as {folder}/train_labels.json, and give"
+        " the same command again.",
+        brought=(Piece("train_images", path="train_images.tar.gz", unpacked=True, lifted=True),),
+        proof="train_images/*",
+    ),
+    "coco_text": Entry(
+        licence="CC BY 4.0",
+        page="https://bgshih.github.io/cocotext/",
+        pieces=(
+            Piece(
+                "",
+                url="https://github.com/bgshih/cocotext/releases/download/dl/cocotext.v2.zip",
+                unpacked=True,
+            ),
+        ),
+        needs=("coco2014",),
     ),
 }
-"""By the names that recipes use."""
+"""By the names that recipes use; coco2014 holds the images of several."""

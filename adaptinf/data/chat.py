@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from jinja2 import TemplateError
@@ -46,6 +48,62 @@ class Rendered:
     answers: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a template writes around the texts of a conversation of one shape.
+
+    ``pieces`` stand before, between and after the texts. Each answer is a pair of places, each the
+    number of a piece and the character in it.
+    """
+
+    pieces: tuple[str, ...]
+    places: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+
+    @classmethod
+    def of(cls, rendered: Rendered, markers: Sequence[str]) -> Frame | None:
+        """The frame around ``markers``; None unless each is there once, in this order."""
+        pieces, starts, rest, at = [], [], rendered.text, 0
+        for marker in markers:
+            before, found, after = rest.partition(marker)
+            if not found or marker in after:
+                return None
+            pieces.append(before)
+            starts.append(at)
+            at += len(before) + len(marker)
+            rest = after
+        pieces.append(rest)
+        starts.append(at)
+
+        def place(position: int) -> tuple[int, int] | None:
+            number = bisect_right(starts, position) - 1
+            inside = position - starts[number]
+            return (number, inside) if inside <= len(pieces[number]) else None
+
+        places = []
+        for answer in rendered.answers:
+            start, stop = place(answer.start), place(answer.stop)
+            if start is None or stop is None:
+                return None
+            places.append((start, stop))
+        return cls(tuple(pieces), tuple(places))
+
+    def answers(self, text: str, contents: Sequence[str]) -> tuple[Span, ...] | None:
+        """Where the answers stand in a text that is these pieces around ``contents``, else None."""
+        starts, at = [], 0
+        for piece, content in zip_longest(self.pieces, contents, fillvalue=""):
+            starts.append(at)
+            at += len(piece)
+            if not (text.startswith(piece, starts[-1]) and text.startswith(content, at)):
+                return None
+            at += len(content)
+        if at != len(text):
+            return None
+        return tuple(
+            Span(starts[first] + start, starts[last] + stop)
+            for (first, start), (last, stop) in self.places
+        )
+
+
 class Chat:
     """Renders turns with the chat template of any Hugging Face processor.
 
@@ -57,10 +115,14 @@ class Chat:
         tokenizer = processor.tokenizer
         self._processor = processor
         self._special = _special_tokens(processor)
+        self._special_by_sign: dict[str, list[str]] = {}
+        for token in self._special:
+            self._special_by_sign.setdefault(token[:1], []).append(token)
         self._closing = ""
+        self._frames: dict[tuple[tuple[str, ...], ...], Frame | None] = {}
         self.placeholder: str = getattr(processor, "image_token", None) or IMAGE_MARK
         try:
-            rendered = self.rendered(_PROBE)
+            rendered = self._rendered_by_beginnings(self.messages(_PROBE))
         except (ValueError, TypeError, TemplateError) as error:
             raise UserError(
                 "the processor has no chat template that can be used",
@@ -90,10 +152,97 @@ class Chat:
         """The whole conversation, and where its answers stand.
 
         An answer begins where the prompt before it ends, and ends where the text of the turns up
-        to it ends. Both are rendered and must be beginnings of the whole text.
+        to it ends. Raises ``RenderError`` where the template does not have them so.
         """
-        messages = self.messages(turns)
-        ends = [i + 1 for i, turn in enumerate(turns) if turn.role == "assistant"]
+        (result,) = self.rendered_all([turns])
+        if isinstance(result, RenderError):
+            raise result
+        return result
+
+    def rendered_all(self, conversations: Sequence[Sequence[Turn]]) -> list[Rendered | RenderError]:
+        """Each of the conversations rendered, or why it cannot be.
+
+        Where answers stand in a conversation of so many turns, and of such parts, is found once,
+        by rendering every beginning of one that is made of markers. Another one like it is rendered
+        as a whole only, and is taken for the same if it is made of the same pieces around its own
+        text; if it is not, its own beginnings are rendered.
+        """
+        found: dict[int, Rendered | RenderError] = {}
+        messages: dict[int, list[dict[str, Any]]] = {}
+        for number, turns in enumerate(conversations):
+            try:
+                messages[number] = self.messages(turns)
+            except RenderError as error:
+                found[number] = error
+        for number, text in zip(messages, self._whole_texts([*messages.values()]), strict=True):
+            found[number] = self._completed(messages[number], text)
+        return [found[number] for number in range(len(conversations))]
+
+    def _whole_texts(self, conversations: list[list[dict[str, Any]]]) -> list[str | RenderError]:
+        if not conversations:
+            return []
+        try:
+            return [*self._render(conversations, generation=False)]
+        except (ValueError, TypeError, TemplateError) as error:
+            if len(conversations) == 1:
+                where = type(self._processor).__name__
+                return [RenderError(f"the chat template refuses it: {error}", where=where)]
+            return [text for one in conversations for text in self._whole_texts([one])]
+
+    def _completed(
+        self, messages: list[dict[str, Any]], text: str | RenderError
+    ) -> Rendered | RenderError:
+        """The rendered ``text`` of messages with the places of its answers."""
+        if isinstance(text, RenderError):
+            return text
+        pattern = tuple(
+            (message["role"], *(part["type"] for part in message["content"]))
+            for message in messages
+        )
+        if pattern not in self._frames:
+            self._frames[pattern] = self._frame(messages)
+        frame = self._frames[pattern]
+        answers = frame.answers(text, self._contents(messages)) if frame else None
+        if answers is not None:
+            return Rendered(text, answers)
+        try:
+            return self._rendered_by_beginnings(messages)
+        except RenderError as error:
+            return error
+
+    def _frame(self, messages: Sequence[dict[str, Any]]) -> Frame | None:
+        """What stands around the text of such messages; None where it cannot be told."""
+        markers: list[str] = []
+        marked = []
+        for message in messages:
+            parts = [dict(part) for part in message["content"]]
+            for part in parts:
+                if part["type"] == "text":
+                    markers.append(f"marker{len(markers)}end")
+                    part["text"] = markers[-1]
+            if message["role"] == "assistant":
+                parts[-1]["text"] += self._closing
+            marked.append({**message, "content": parts})
+        try:
+            rendered = self._rendered_by_beginnings(marked)
+        except RenderError:
+            return None
+        answers = (rendered.text[answer.start : answer.stop] for answer in rendered.answers)
+        # Without a token that ends an answer, where it ends depends on its text.
+        return Frame.of(rendered, markers) if all(map(self._end_of_turn, answers)) else None
+
+    def _contents(self, messages: Sequence[dict[str, Any]]) -> list[str]:
+        """The texts of messages, in order, without what closes an answer."""
+        contents: list[str] = []
+        for message in messages:
+            contents += [part["text"] for part in message["content"] if part["type"] == "text"]
+            if message["role"] == "assistant":
+                contents[-1] = contents[-1].removesuffix(self._closing)
+        return contents
+
+    def _rendered_by_beginnings(self, messages: list[dict[str, Any]]) -> Rendered:
+        """The same, by the rendered text of every beginning, which the whole must begin with."""
+        ends = [i + 1 for i, message in enumerate(messages) if message["role"] == "assistant"]
         befores = self._render([messages[: end - 1] for end in ends], generation=True)
         afters = self._render([messages[:end] for end in ends], generation=False)
         text = afters[-1]
@@ -109,10 +258,16 @@ class Chat:
             spans.append(Span(start, start + self._answer_length(after[start:])))
         return Rendered(text, tuple(spans))
 
+    def _special_token_in(self, text: str) -> str | None:
+        """The first special token of the tokenizer that a text holds; there may be thousands."""
+        signs = self._special_by_sign.keys() & set(text)
+        tokens = (token for sign in sorted(signs) for token in self._special_by_sign[sign])
+        return next((token for token in tokens if token in text), None)
+
     def _parts(self, turn: Turn) -> list[dict[str, str]]:
         parts: list[dict[str, str]] = []
         for i, text in enumerate(_MARK.split(turn.text)):
-            found = next((token for token in self._special if token in text), None)
+            found = self._special_token_in(text)
             if found is not None:
                 raise RenderError("the text holds a special token of the tokenizer", seen=found)
             if i > 0:

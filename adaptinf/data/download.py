@@ -67,12 +67,12 @@ class Plan:
     @property
     def by_hand(self) -> str | None:
         """What a person has to do before anything else."""
-        if self.entry.by_hand is None or (self.here and not self.jobs):
+        entry = self.entry
+        if entry.by_hand is None or (entry.proof and any(self.folder.glob(entry.proof))):
             return None
-        brought = self.entry.brought
-        if brought is not None and (self.folder / str(brought.path)).is_file():
+        if entry.brought and all((self.folder / str(p.path)).is_file() for p in entry.brought):
             return None
-        return self.entry.by_hand.format(folder=self.folder)
+        return entry.by_hand.format(folder=self.folder)
 
 
 @dataclass(slots=True)
@@ -90,15 +90,11 @@ class Downloads:
         Raises:
             UserError: an unknown name, or the hub does not answer.
         """
-        if name not in CATALOGUE:
-            raise UserError("unknown dataset", seen=name, hint=suggestion(name, CATALOGUE))
-        entry, folder = CATALOGUE[name], self.root / name
+        entry, folder = _entry(name), self.root / name
         done = _Manifest(folder)
         pieces = [*entry.pieces, *self._subset_pieces(entry)]
         jobs = [job for job in map(self._job, pieces) if not done.has(job.remote.url)]
-        here = len(pieces) - len(jobs)
-        if entry.brought and done.has(str(entry.brought.path)):
-            here += 1
+        here = len(pieces) - len(jobs) + sum(done.has(str(p.path)) for p in entry.brought)
         return Plan(name, entry, folder, tuple(jobs), here)
 
     def get(self, plan: Plan) -> None:
@@ -116,11 +112,11 @@ class Downloads:
             waiting = plan.folder / ".downloads" / f"{digest}-{job.name}"
             file = fetcher.fetch(job.remote, waiting)
             done.add(job.remote.url, self._put(plan, job.piece, file))
-        brought = plan.entry.brought
-        if brought is not None and not plan.by_hand and not done.has(str(brought.path)):
+        for brought in plan.entry.brought:
             file = plan.folder / str(brought.path)
-            self.progress.begin(f"{plan.name}: {file.name}", None)
-            done.add(str(brought.path), self._put(plan, brought, file))
+            if file.is_file() and not done.has(str(brought.path)):
+                self.progress.begin(f"{plan.name}: {file.name}", None)
+                done.add(str(brought.path), self._put(plan, brought, file))
         waiting_room = plan.folder / ".downloads"
         if waiting_room.is_dir() and not any(waiting_room.iterdir()):
             waiting_room.rmdir()
@@ -271,5 +267,18 @@ def _hub_silent(repo: str, error: Exception) -> UserError:
 
 
 def names_or_all(names: Sequence[str]) -> list[str]:
-    """The names given, or all there are."""
-    return list(names) or list(CATALOGUE)
+    """The names given, or all there are, each after those that it needs.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    ordered: list[str] = []
+    for name in names or CATALOGUE:
+        ordered += [*_entry(name).needs, name]
+    return list(dict.fromkeys(ordered))
+
+
+def _entry(name: str) -> Entry:
+    if name not in CATALOGUE:
+        raise UserError("unknown dataset", seen=name, hint=suggestion(name, CATALOGUE))
+    return CATALOGUE[name]

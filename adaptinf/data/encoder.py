@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
-from adaptinf.data.chat import Chat, Rendered, Span
+from adaptinf.data.chat import Chat, Rendered, RenderError, Span
 from adaptinf.data.images import ImageInfo
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
@@ -26,12 +26,11 @@ Fit = Literal["whole", "shortened", "too-long"]
 class Measured:
     """What a row is in tokens, images expanded.
 
-    ``n_tokens`` and ``n_answer_tokens`` are what ``encode`` gives, so for a shortened row what is
-    left of it; for a row that is too long, what it would be uncut.
+    ``n_tokens`` is what ``encode`` gives, so for a shortened row what is left of it; for a row that
+    is too long, what it would be uncut.
     """
 
     n_tokens: int
-    n_answer_tokens: int
     fits: Fit
 
 
@@ -52,13 +51,11 @@ class _Layout:
     n_tokens: int
 
     def measured(self, max_length: int) -> Measured:
-        total = int(self.answer.sum())
         if self.n_tokens <= max_length:
-            return Measured(self.n_tokens, total, "whole")
-        left = int(self.answer[:max_length].sum())
-        if self.images_end <= max_length and left > 0:
-            return Measured(max_length, left, "shortened")
-        return Measured(self.n_tokens, total, "too-long")
+            return Measured(self.n_tokens, "whole")
+        if self.images_end <= max_length and self.answer[:max_length].any():
+            return Measured(max_length, "shortened")
+        return Measured(self.n_tokens, "too-long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +103,44 @@ class Encoder:
         return self.chat.prompt(turns)
 
     def length(self, sample: Sample, images: Sequence[ImageInfo]) -> Measured:
-        """Tokens of the row as ``encode`` would make them, from the sizes of its images alone.
+        """As ``lengths``, of one row. Raises ``RenderError`` for one that cannot be rendered."""
+        (measured,) = self.lengths([sample], [images])
+        if isinstance(measured, RenderError):
+            raise measured
+        return measured
 
-        The expansion of an image is learnt once per size from a blank image: what processors tell
-        of themselves leaves out the tokens around an image (Gemma 3: 256 told, 260 made).
+    def lengths(
+        self, samples: Sequence[Sample], images: Sequence[Sequence[ImageInfo]]
+    ) -> list[Measured | RenderError]:
+        """Tokens of rows as ``encode`` would make them, from the sizes of their images alone.
+
+        Of a row that cannot be rendered, why not. The expansion of an image is learnt once per size
+        from a blank image: what processors tell of themselves leaves out the tokens around an image
+        (Gemma 3: 256 told, 260 made).
         """
-        rendered = self.chat.rendered(sample.turns)
-        alone = len(images) == 1
-        expansions = [self._expansion(image, alone=alone) for image in images]
-        replaced = self._placed(rendered.text, expansions)
-        text = _expand(rendered.text, replaced)
-        encoding = self.processor.tokenizer(
-            text, add_special_tokens=self._add_special_tokens, return_offsets_mapping=True
-        )
-        return _layout(rendered, replaced, encoding["offset_mapping"]).measured(self.max_length)
+        rendered = self.chat.rendered_all([sample.turns for sample in samples])
+        rows: dict[int, tuple[Rendered, list[_Replaced]]] = {}
+        for number, (row, sizes) in enumerate(zip(rendered, images, strict=True)):
+            if isinstance(row, Rendered):
+                expansions = [self._expansion(size, alone=len(sizes) == 1) for size in sizes]
+                rows[number] = row, self._placed(row.text, expansions)
+        backend = self.processor.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        texts = [_expand(row.text, replaced) for row, replaced in rows.values()]
+        special = {"add_special_tokens": self._add_special_tokens}
+        counts = map(len, backend.encode_batch_fast(texts, **special))
+        measured: dict[int, Measured] = {}
+        for number, text, count in zip(rows, texts, counts, strict=True):
+            measured[number] = Measured(count, "whole")
+            if count > self.max_length:
+                # The fast way gives no offsets, and only rows as long as this need them.
+                layout = _layout(*rows[number], backend.encode(text, **special).offsets)
+                measured[number] = layout.measured(self.max_length)
+        return [
+            row if isinstance(row, RenderError) else measured[number]
+            for number, row in enumerate(rendered)
+        ]
 
     def encode(
         self, samples: Sequence[Sample], images: Sequence[Sequence[Image.Image]]

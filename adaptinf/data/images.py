@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from adaptinf.data import reasons
 from adaptinf.errors import UserError
@@ -19,13 +19,31 @@ MAX_PIXELS = 89_478_485
 """Largest image that is decoded: Pillow's own limit, a quarter of a gigabyte as RGB."""
 
 
+_FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+_ORIENTATION = 0x0112
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """Size in pixels and SHA-256 of the file's bytes."""
+    """Size in pixels and SHA-256 of the file's bytes.
+
+    ``misnamed``: the suffix names another format than the bytes have.
+    """
 
     width: int
     height: int
     digest: str
+    misnamed: bool = False
 
 
 class BadImage(UserError):
@@ -61,34 +79,75 @@ def inspect_image(path: Path) -> ImageInfo:
 
     The suffix is not trusted (GIF files are named ``.jpg`` in OCR-VQA); of an animation the first
     frame counts. Raises ``BadImage`` with the reason "missing-image", "empty-image",
-    "undecodable-image" or "oversized-image".
+    "undecodable-image", "oversized-image" or "single-pixel-image", which shows nothing.
     """
     raw = _read(path)
-    image = decode_image(raw, str(path))
-    return ImageInfo(image.width, image.height, hashlib.sha256(raw).hexdigest())
+    image, format = _decoded(raw, str(path))
+    if image.size == (1, 1):
+        raise BadImage(reasons.SINGLE_PIXEL, str(path))
+    named = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), format)
+    digest = hashlib.sha256(raw).hexdigest()
+    return ImageInfo(image.width, image.height, digest, misnamed=named != format)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file as it is seen, from its header.
+
+    Raises ``BadImage`` like ``inspect_image``, but for pixels that cannot be decoded.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            return (height, width) if _lies_on_its_side(image) else (width, height)
+    except OSError as error:
+        reason = reasons.UNDECODABLE_IMAGE if path.is_file() else reasons.MISSING_IMAGE
+        raise BadImage(reason, str(path)) from error
+    except Exception as error:  # Pillow's openers raise what they like on broken bytes.
+        raise BadImage(reasons.UNDECODABLE_IMAGE, str(path)) from error
 
 
 def load_image(path: Path) -> Image.Image:
-    """The image as RGB, turned as its pixels are stored. Raises like ``inspect_image``."""
+    """The image as RGB, upright. Raises like ``inspect_image``."""
     return decode_image(_read(path), str(path))
 
 
 def decode_image(raw: bytes, where: str) -> Image.Image:
-    """The first frame of encoded image bytes as RGB, without regard to Exif orientation.
+    """The first frame of encoded image bytes as RGB, turned upright as Exif says.
 
     Raises ``BadImage``: "undecodable-image", or "oversized-image" before any pixel is decoded.
     """
+    return _decoded(raw, where)[0]
+
+
+def _decoded(raw: bytes, where: str) -> tuple[Image.Image, str]:
+    """The image, and the format of its bytes."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(reasons.OVERSIZED_IMAGE, where)
-            return image.convert("RGB")
+            pixels = image.convert("RGB")
+            _turn_upright(pixels)
+            return pixels, str(image.format)
     except Image.DecompressionBombError as error:
         raise BadImage(reasons.OVERSIZED_IMAGE, where) from error
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise what they like on broken bytes.
         raise BadImage(reasons.UNDECODABLE_IMAGE, where) from error
+
+
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # broken Exif data turn nothing, and the pixels are good
+        return
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except Exception:  # as above
+        return False
 
 
 def _read(path: Path) -> bytes:

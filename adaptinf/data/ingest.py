@@ -4,130 +4,200 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from adaptinf.data import readers, reasons
 from adaptinf.data.chat import RenderError
 from adaptinf.data.checks import check_turns, make_sample
-from adaptinf.data.encoder import Encoder, Fit
+from adaptinf.data.encoder import Encoder, Measured
 from adaptinf.data.images import BadImage, ImageInfo, inspect_image, locate
-from adaptinf.data.pool import PoolBuilder, PoolRow, PoolTable
-from adaptinf.data.rows import Dropped, RawRow, RowProblem
+from adaptinf.data.pool import PoolBuilder, PoolRow
+from adaptinf.data.rows import RawRow, Remark, RowProblem, printable
+from adaptinf.data.sample import Sample
 from adaptinf.data.source import Source
 from adaptinf.errors import UserError
+
+_ROWS_PER_CHUNK = 64
+
+_UNMEASURED = Measured(0, "whole")
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+_REPEATS = frozenset({reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE})
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows in, kept, and dropped by reason; ``shortened`` of the kept ones lost their tail."""
+    """Rows in, kept, and dropped by reason.
+
+    ``shortened`` of the kept ones lost their tail; ``noted`` counts what else is odd about them.
+    """
 
     rows_in: int
     kept: int
     dropped: dict[str, int]
     shortened: int
+    noted: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """The pool with the new rows at its end, the rows that stayed out, and the counts."""
+    """What is said of rows, and the counts."""
 
-    pool: PoolTable
-    dropped: list[Dropped]
+    dropped: list[Remark]
+    noted: list[Remark]
     counts: Counts
 
 
 def ingest(
     source: Source,
-    pool: PoolTable,
-    retired: Collection[str],
+    builder: PoolBuilder,
     encoder: Encoder | None,
     arrived: int,
     media: Path,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
+    strict: bool = False,
 ) -> Ingested:
-    """The pool after the rows of ``source`` have come, in file order, as step ``arrived``.
+    """Hand the rows of ``source`` to ``builder``, in file order, as those of step ``arrived``.
 
-    ``retired`` are uids pruned earlier, which stay away. Without an ``encoder`` lengths are not
-    measured. ``limit`` ends the reading after that many kept rows; ``progress`` is called with the
-    number of rows read so far. Every row that does not enter is in ``dropped`` with its reason.
-    Raises ``UserError`` if not one row of the source can be used.
+    Without an ``encoder`` lengths are not measured. ``limit`` ends the reading after that many kept
+    rows; ``progress`` is called with the number of rows read so far. Every row that does not enter
+    is in ``dropped`` with its reason. Raises ``UserError`` if not one row of the source can be
+    used, or, when ``strict``, at the first that cannot; rows that repeat are no mistake.
     """
-    builder = PoolBuilder(pool, retired)
-    dropped: list[Dropped] = []
+    dropped: list[Remark] = []
+    noted: list[Remark] = []
+    ids: set[str] = set()
     rows_in = kept = shortened = 0
-    for seen in _inspected(source, media):
+    for row in _rows(source, media, encoder):
         if kept == limit:
             break
         rows_in += 1
+        raw = row.raw
         try:
-            admitted = _admit(seen, source, builder, encoder, arrived)
+            sample, length = _admitted(row, builder)
         except RowProblem as problem:
-            raw = seen.raw
+            if strict and problem.reason not in _REPEATS:
+                raise _stopped(source, raw, problem) from problem
             dropped.append(
-                Dropped(raw.source_id, source.name, raw.row, problem.reason, problem.detail)
+                Remark(raw.source_id, source.name, raw.row, problem.reason, problem.detail)
             )
         else:
-            builder.add(admitted.row)
+            builder.add(PoolRow(sample, arrived, length.n_tokens))
             kept += 1
-            shortened += admitted.fits == "shortened"
+            shortened += length.fits == "shortened"
+            odd = (*row.notes, reasons.REPEATED_ID) if raw.source_id in ids else row.notes
+            ids.add(raw.source_id)
+            noted += [Remark(raw.source_id, source.name, raw.row, why) for why in odd]
         if progress is not None:
             progress(rows_in)
-    by_reason = dict(sorted(Counter(row.reason for row in dropped).items()))
+    builder.flush()
+    by_reason = _counted(dropped)
     _require_usable(source, by_reason, kept)
-    return Ingested(builder.finish(), dropped, Counts(rows_in, kept, by_reason, shortened))
+    return Ingested(dropped, noted, Counts(rows_in, kept, by_reason, shortened, _counted(noted)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A row whose turns were checked and whose images were decoded, or what was wrong with it."""
+    """A row whose turns were checked and whose images were decoded, or what was wrong with it.
+
+    ``sample`` and ``length`` come later, when it has been measured.
+    """
 
     raw: RawRow
-    images: tuple[ImageInfo, ...]
-    problem: RowProblem | None
+    images: tuple[ImageInfo, ...] = ()
+    problem: RowProblem | None = None
+    sample: Sample | None = None
+    length: Measured = _UNMEASURED
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the row, or about its images."""
+        misnamed = any(image.misnamed for image in self.images)
+        return (*self.raw.notes, reasons.MISNAMED_IMAGE) if misnamed else self.raw.notes
 
 
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    row: PoolRow
-    fits: Fit
-
-
-def _admit(
-    seen: _Seen, source: Source, builder: PoolBuilder, encoder: Encoder | None, arrived: int
-) -> _Admitted:
-    if seen.problem is not None:
-        raise seen.problem
-    sample = make_sample(seen.raw, source, [image.digest for image in seen.images])
-    repeats = builder.repeats(sample.uid)
+def _admitted(row: _Seen, builder: PoolBuilder) -> tuple[Sample, Measured]:
+    if row.problem is not None:
+        raise row.problem
+    assert row.sample is not None
+    repeats = builder.repeats(row.sample.uid)
     if repeats:
-        raise RowProblem(repeats, sample.uid)
-    if encoder is None:
-        return _Admitted(PoolRow(sample, arrived), "whole")
-    try:
-        measured = encoder.length(sample, seen.images)
-    except RenderError as error:
-        raise RowProblem(reasons.NOT_ENCODABLE, str(error)) from error
-    if measured.fits == "too-long":
-        raise RowProblem(reasons.TOO_LONG, f"{measured.n_tokens} tokens")
-    return _Admitted(PoolRow(sample, arrived, measured.n_tokens), measured.fits)
+        raise RowProblem(repeats, row.sample.uid)
+    if row.length.fits == "too-long":
+        raise RowProblem(reasons.TOO_LONG, f"{row.length.n_tokens} tokens")
+    return row.sample, row.length
 
 
-def _inspected(source: Source, media: Path) -> Iterator[_Seen]:
-    """Rows in order. Images decode ahead in threads: that is most of the time, outside the GIL."""
+def _rows(source: Source, media: Path, encoder: Encoder | None) -> Iterator[_Seen]:
+    """Rows in order, looked at and measured ahead.
+
+    Images decode in threads: that is most of the time, outside the GIL. Only one thread measures,
+    since a tokenizer keeps settings, and has threads of its own.
+    """
     known: dict[str, ImageInfo] = {}
     workers = os.cpu_count() or 1
-    waiting: deque[Future[_Seen]] = deque()
-    with ThreadPoolExecutor(workers) as threads:
-        for raw in readers.read(source, media):
-            waiting.append(threads.submit(_look, raw, source.images, known))
-            if len(waiting) > 8 * workers:
-                yield waiting.popleft().result()
-        while waiting:
+
+    def look(chunk: Sequence[RawRow]) -> list[_Seen]:
+        return [_look(raw, source.images, known) for raw in chunk]
+
+    def measure(chunk: Sequence[_Seen]) -> list[_Seen]:
+        return _measured([_as_sample(row, source) for row in chunk], encoder)
+
+    with ThreadPoolExecutor(workers) as lookers, ThreadPoolExecutor(1) as measurer:
+        seen = _ahead(lookers, look, _chunks(readers.read(source, media)), 2 * workers)
+        for chunk in _ahead(measurer, measure, seen, 2):
+            yield from chunk
+
+
+def _chunks(rows: Iterator[RawRow]) -> Iterator[list[RawRow]]:
+    while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
+        yield chunk
+
+
+def _ahead(
+    threads: ThreadPoolExecutor, work: Callable[[Item], Done], items: Iterable[Item], most: int
+) -> Iterator[Done]:
+    """The ``work`` done on items, in their order, at most so many of them ahead."""
+    waiting: deque[Future[Done]] = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) > most:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _measured(rows: list[_Seen], encoder: Encoder | None) -> list[_Seen]:
+    """The rows with their lengths."""
+    whole = [(row.sample, row.images) for row in rows if row.sample is not None]
+    if encoder is None or not whole:
+        return rows
+    samples, images = zip(*whole, strict=True)
+    lengths = iter(encoder.lengths(samples, images))
+    return [row if row.sample is None else _with_length(row, next(lengths)) for row in rows]
+
+
+def _as_sample(row: _Seen, source: Source) -> _Seen:
+    if row.problem is not None:
+        return row
+    try:
+        return replace(row, sample=make_sample(row.raw, source, [i.digest for i in row.images]))
+    except RowProblem as problem:
+        return replace(row, problem=problem)
+
+
+def _with_length(row: _Seen, length: Measured | RenderError) -> _Seen:
+    if isinstance(length, RenderError):
+        return replace(row, problem=RowProblem(reasons.NOT_ENCODABLE, str(length)))
+    return replace(row, length=length)
 
 
 def _look(raw: RawRow, root: Path, known: dict[str, ImageInfo]) -> _Seen:
@@ -135,9 +205,9 @@ def _look(raw: RawRow, root: Path, known: dict[str, ImageInfo]) -> _Seen:
         if raw.problem is not None:
             raise RowProblem(raw.problem, raw.detail)
         check_turns(raw.turns, len(raw.images))
-        return _Seen(raw, tuple(_image(root, name, known) for name in raw.images), None)
+        return _Seen(raw, tuple(_image(root, name, known) for name in raw.images))
     except RowProblem as problem:
-        return _Seen(raw, (), problem)
+        return _Seen(raw, problem=problem)
 
 
 def _image(root: Path, name: str, known: dict[str, ImageInfo]) -> ImageInfo:
@@ -149,9 +219,21 @@ def _image(root: Path, name: str, known: dict[str, ImageInfo]) -> ImageInfo:
     return known[name]
 
 
+def _counted(remarks: Sequence[Remark]) -> dict[str, int]:
+    return dict(sorted(Counter(remark.reason for remark in remarks).items()))
+
+
+def _stopped(source: Source, raw: RawRow, problem: RowProblem) -> UserError:
+    return UserError(
+        problem.reason,
+        where=f"{source.annotations}: row {raw.row} ({printable(raw.source_id)})",
+        seen=problem.detail or None,
+        hint="without strict, such rows are left out and counted",
+    )
+
+
 def _require_usable(source: Source, by_reason: dict[str, int], kept: int) -> None:
-    repeats = by_reason.keys() & {reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE}
-    if kept == 0 and not repeats:
+    if kept == 0 and not by_reason.keys() & _REPEATS:
         told = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
         missing = reasons.MISSING_IMAGE in by_reason
         raise UserError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adaptinf.data import reasons
-from adaptinf.data.rows import Dropped, printable
+from adaptinf.data.rows import Remark, printable
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
 
@@ -37,7 +37,7 @@ POOL_SCHEMA = pa.schema(
     ]
 )
 
-DROPPED_SCHEMA = pa.schema(
+REMARK_SCHEMA = pa.schema(
     [
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
@@ -82,12 +82,19 @@ class PoolTable:
         return cls(POOL_SCHEMA.empty_table())
 
     @classmethod
+    def of(cls, tables: Iterable[pa.Table]) -> PoolTable:
+        """The rows of these tables, one after the other."""
+        return cls(pa.concat_tables([POOL_SCHEMA.empty_table(), *tables]))
+
+    @classmethod
     def from_rows(cls, rows: Iterable[PoolRow]) -> PoolTable:
         """A pool of these rows, in this order. Raises ``ValueError`` if a uid comes twice."""
-        builder = PoolBuilder(cls.empty(), retired=())
+        tables: list[pa.Table] = []
+        builder = PoolBuilder(tables.append)
         for row in rows:
             builder.add(row)
-        return builder.finish()
+        builder.flush()
+        return cls.of(tables)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -117,9 +124,31 @@ class PoolTable:
         """The sample at a position. Raises ``IndexError`` outside of the pool."""
         return self.row(position).sample
 
+    def samples(self, positions: Sequence[int] | np.ndarray) -> list[Sample]:
+        """The samples at these positions, in the order given."""
+        return [_row(record).sample for record in self.take(positions).table.to_pylist()]
+
     def take(self, positions: Sequence[int] | np.ndarray) -> PoolTable:
         """The rows at these positions, in the order given."""
-        return PoolTable(self.table.take(pa.array(positions, type=pa.int64())))
+        # Taken from all chunks at once, nested columns cost ten times as much (1,000 of 300,000
+        # rows: 45 ms against 4).
+        wanted = np.asarray(positions, dtype=np.int64)
+        batches = self.table.to_batches()
+        ends = np.cumsum([len(batch) for batch in batches], dtype=np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of a pool of {len(self)}")
+        holder = np.searchsorted(ends, wanted, side="right")
+        places = [np.flatnonzero(holder == number) for number in range(len(batches))]
+        parts = [
+            batch.take(pa.array(wanted[at] - (end - len(batch))))
+            for batch, end, at in zip(batches, ends, places, strict=True)
+            if at.size
+        ]
+        taken = pa.Table.from_batches(parts, POOL_SCHEMA)
+        if len(parts) > 1:
+            order = np.argsort(np.concatenate(places), kind="stable")
+            taken = taken.combine_chunks().take(pa.array(order))
+        return PoolTable(taken)
 
     def concat(self, newer: PoolTable) -> PoolTable:
         """This pool followed by a newer one."""
@@ -129,13 +158,20 @@ class PoolTable:
 class PoolBuilder:
     """Adds rows to a pool such that no uid is ever used twice.
 
-    ``retired`` holds the uids that were pruned earlier: they do not come back.
+    ``known`` are the uids that are in the pool, ``retired`` those that were pruned earlier and do
+    not come back. Rows are handed to ``keep`` in tables of some thousands, the last ones on
+    ``flush``.
     """
 
-    def __init__(self, pool: PoolTable, retired: Collection[str]) -> None:
-        self._tables = [pool.table]
+    def __init__(
+        self,
+        keep: Callable[[pa.Table], object],
+        known: Iterable[str] = (),
+        retired: Collection[str] = (),
+    ) -> None:
+        self._keep = keep
         self._waiting: list[PoolRow] = []
-        self._known = set(pool.uids)
+        self._known = set(known)
         self._retired = frozenset(retired)
 
     def repeats(self, uid: str) -> str | None:
@@ -153,17 +189,56 @@ class PoolBuilder:
         self._known.add(uid)
         self._waiting.append(row)
         if len(self._waiting) == _ROWS_PER_BATCH:
-            self._flush()
+            self.flush()
 
-    def finish(self) -> PoolTable:
-        """The pool with everything that was added."""
-        self._flush()
-        return PoolTable(pa.concat_tables(self._tables))
+    def flush(self) -> None:
+        """Hand on what was added since the last time."""
+        if self._waiting:
+            records = [_record(row) for row in self._waiting]
+            self._keep(pa.Table.from_pylist(records, schema=POOL_SCHEMA))
+            self._waiting.clear()
 
-    def _flush(self) -> None:
-        records = [_record(row) for row in self._waiting]
-        self._tables.append(pa.Table.from_pylist(records, schema=POOL_SCHEMA))
-        self._waiting.clear()
+
+class TableWriter:
+    """A Parquet file that is written as rows come: the same rows give the same bytes.
+
+    Pages follow the chunks of a table; in row groups of one chunk each, the bytes do not tell how
+    it was put together. Memory is that of one group.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema = POOL_SCHEMA) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._schema = schema.remove_metadata()
+        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if self._rows:
+                self._write(pa.concat_tables(self._waiting))
+        finally:
+            self._file.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+        if not len(table):
+            return
+        self._waiting.append(table.replace_schema_metadata(None))
+        self._rows += len(table)
+        if self._rows >= _ROWS_PER_GROUP:
+            waiting = pa.concat_tables(self._waiting)
+            whole = len(waiting) - len(waiting) % _ROWS_PER_GROUP
+            for start in range(0, whole, _ROWS_PER_GROUP):
+                self._write(waiting.slice(start, _ROWS_PER_GROUP))
+            self._waiting = [waiting.slice(whole)]
+            self._rows = len(waiting) - whole
+
+    def _write(self, group: pa.Table) -> None:
+        self._file.write_table(group.combine_chunks())
 
 
 def places(uids: Iterable[str], among: Sequence[str]) -> NDArray[np.int64]:
@@ -182,8 +257,20 @@ def read_pool(path: Path) -> PoolTable:
     return _read(path, PoolTable)
 
 
-def write_dropped(path: Path, dropped: Iterable[Dropped]) -> None:
-    """Writes the rows that were dropped, with their reasons, in the order given."""
+def stream_pool(path: Path) -> Iterator[pa.Table]:
+    """The tables that a pool's file consists of, some thousand rows each; raises as above."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(POOL_SCHEMA):
+                raise ValueError(f"not a pool: {file.schema_arrow}")
+            for batch in file.iter_batches(_ROWS_PER_BATCH):
+                yield pa.Table.from_batches([batch], POOL_SCHEMA)
+    except (OSError, ValueError) as error:
+        raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+
+
+def write_remarks(path: Path, remarks: Iterable[Remark]) -> None:
+    """Writes what is said of rows (that they were dropped, and why), in the order given."""
     records = [
         {
             "source_id": printable(row.source_id),
@@ -192,24 +279,19 @@ def write_dropped(path: Path, dropped: Iterable[Dropped]) -> None:
             "reason": row.reason,
             "detail": printable(row.detail),
         }
-        for row in dropped
+        for row in remarks
     ]
-    _write(path, pa.Table.from_pylist(records, schema=DROPPED_SCHEMA))
+    _write(path, pa.Table.from_pylist(records, schema=REMARK_SCHEMA))
 
 
-def read_dropped(path: Path) -> list[Dropped]:
-    """The rows that ``write_dropped`` wrote. Raises ``UserError`` if the file holds others."""
-    return _read(path, lambda table: [Dropped(**record) for record in table.to_pylist()])
+def read_remarks(path: Path) -> list[Remark]:
+    """What ``write_remarks`` wrote. Raises ``UserError`` if the file holds something else."""
+    return _read(path, lambda table: [Remark(**record) for record in table.to_pylist()])
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    # Pages follow the chunks of a table; in row groups of one chunk each, the bytes do not tell
-    # how it was put together.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = table.replace_schema_metadata(None)
-    with pq.ParquetWriter(path, plain.schema, compression="zstd", compression_level=3) as writer:
-        for start in range(0, len(plain), _ROWS_PER_GROUP):
-            writer.write_table(plain.slice(start, _ROWS_PER_GROUP).combine_chunks())
+    with TableWriter(path, table.schema) as writer:
+        writer.write(table)
 
 
 def _read(path: Path, build: Callable[[pa.Table], T]) -> T:

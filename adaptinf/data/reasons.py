@@ -1,4 +1,4 @@
-"""Every reason for which a row may be dropped: the keys of the counts that a stage reports."""
+"""Every reason for which a row may be dropped, and what may be noted of one that is kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ MISSING_IMAGE: Final = "missing-image"
 EMPTY_IMAGE: Final = "empty-image"
 UNDECODABLE_IMAGE: Final = "undecodable-image"
 OVERSIZED_IMAGE: Final = "oversized-image"
+SINGLE_PIXEL: Final = "single-pixel-image"
+ILLEGIBLE_TEXT: Final = "illegible-text"
 IMAGE_MARK_MISMATCH: Final = "image-mark-mismatch"
 NO_TURNS: Final = "no-turns"
 UNKNOWN_ROLE: Final = "unknown-role"
@@ -21,3 +23,8 @@ NOT_ENCODABLE: Final = "not-encodable"
 TOO_LONG: Final = "too-long"
 EXACT_DUPLICATE: Final = "exact-duplicate"
 SEEN_BEFORE: Final = "seen-before"
+
+# Of rows that are kept.
+REPEATED_ID: Final = "repeated-id"
+MISNAMED_IMAGE: Final = "misnamed-image"
+ESCAPED_NAME: Final = "escaped-file-name"

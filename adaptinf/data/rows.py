@@ -12,7 +12,8 @@ class RawRow:
     """One row of a dataset file, unchecked.
 
     ``row`` counts from 0 in the order in which the source is read. ``problem`` is a reason of
-    ``adaptinf.data.reasons`` when the row could not be read at all, and ``detail`` says more.
+    ``adaptinf.data.reasons`` when the row could not be read at all, and ``detail`` says more;
+    ``notes`` are reasons that do not keep a row out.
     """
 
     row: int
@@ -23,11 +24,12 @@ class RawRow:
     skill: str | None = None
     problem: str | None = None
     detail: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
-    """A row that does not enter the pool, and why."""
+class Remark:
+    """What is to be said of a row: why it does not enter the pool, or what is odd about it."""
 
     source_id: str
     dataset: str

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from adaptinf.data import readers
 from adaptinf.data.names import DATASETS, FORMATS
-from adaptinf.data.readers.records import first_record, load_json
+from adaptinf.data.readers import json_array, tables
+from adaptinf.data.readers.records import first_record
 from adaptinf.errors import UserError, suggestion
 
 
@@ -17,8 +20,10 @@ from adaptinf.errors import UserError, suggestion
 class Source:
     """A dataset found on disk.
 
-    ``annotations`` is a file, or the folder of all configurations (m3it, mantis). Image names of
-    its rows are relative to ``images``. ``name`` is the dataset's name in every artefact.
+    ``annotations`` is a file, or the folder that holds several. Image names of its rows are
+    relative to ``images``; ``embedded`` images come inside the annotations and are written there.
+    ``name`` is the dataset's name in every artefact. ``columns`` are its names for ours, ``plugin``
+    is the Python file of a reader that is not one of our own.
     """
 
     name: str
@@ -26,14 +31,21 @@ class Source:
     annotations: Path
     images: Path
     licence: str | None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    embedded: bool = False
+    plugin: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """Where the annotations lie in the folder ``root/NAME``, and the licence the hub states."""
+    """Where the annotations lie in the folder ``root/NAME``, and the licence the hub states.
+
+    ``images`` is a folder below ``root``; None: the dataset's own.
+    """
 
     annotations: str
     licence: str | None = None
+    images: str | None = None
 
 
 _REGISTERED = {
@@ -42,10 +54,23 @@ _REGISTERED = {
     "minigpt4": _Registered("filter_cap.json"),
     "mantis": _Registered("", "Apache-2.0"),
     "vision_flan": _Registered("annotation_191-task_1k.json"),
+    "lamm": _Registered("LAMM_instruct_186k.json", "CC-BY-NC-4.0"),
+    "scienceqa": _Registered("problems.json", "CC-BY-NC-SA-4.0"),
+    "coco_captions": _Registered("annotations/captions_train2014.json", "CC-BY-4.0", "coco2014"),
+    "lavin": _Registered("all_data.json", None, ""),
+    "refcoco": _Registered("", None, "coco2014"),
+    "art": _Registered("train_labels.json"),
+    "coco_text": _Registered("cocotext.v2.json", "CC-BY-4.0", "coco2014"),
 }
 
 # Annotation files below the folder of a format that has more than one.
-_PATTERNS = {"m3it": "*/*/train.jsonl", "mantis": "*/train-*.parquet"}
+_PATTERNS = {
+    "m3it": "*/*/train.jsonl",
+    "mantis": "*/train-*.parquet",
+    "refcoco": "data/train-*.parquet",
+}
+
+_ROW_PER_RECORD = ("llava", "m3it", "mantis", "vision_flan", "lamm")
 
 
 def find_source(
@@ -58,17 +83,18 @@ def find_source(
     format: str | None = None,
     images: Path | None = None,
     licence: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Source:
     """The source that a recipe's ``dataset`` means.
 
-    A registered name is looked for below ``root``; anything else is the path of a JSON or JSONL
-    file (for the formats m3it and mantis of a folder), relative to the recipe's folder or else to
-    the working directory, with images relative to the folder it lies in. ``media`` is where
-    readers put images that come inside the annotations. What is given by keyword wins over what is
+    A registered name is looked for below ``root``; anything else is the path of a file or folder,
+    relative to the recipe's folder or else to the working directory, with images relative to the
+    folder it lies in. ``media`` is where readers put images that come inside the annotations.
+    ``format`` is one of ours, one that an installed package registered under ``adaptinf.readers``,
+    or ``reader.py:function``, relative as datasets are. What is given by keyword wins over what is
     registered. Raises ``UserError`` when nothing is there or the format cannot be told.
     """
-    if format is not None and format not in FORMATS:
-        raise UserError("unknown format", seen=format, hint=suggestion(format, FORMATS))
+    plugin = _plugin(format, recipe_dir)
     if dataset in DATASETS:
         registered = _REGISTERED[dataset]
         annotations = root / dataset / registered.annotations
@@ -76,71 +102,128 @@ def find_source(
             raise UserError(
                 f"the dataset {dataset} is not here",
                 where=str(annotations),
-                hint="point data.root, or ADAPTINF_DATA_ROOT, at the folder that holds it",
+                hint="point data.root, or ADAPTINF_DATA_ROOT, at the folder that holds it;"
+                f" `download-datasets {dataset}` fetches it",
             )
         format, licence = format or dataset, licence or registered.licence
-        folder = root / dataset
+        folder = root / (dataset if registered.images is None else registered.images)
     else:
         annotations = _user_path(dataset, recipe_dir)
-        format = format or _detected_format(annotations)
+        format = format or ("llava" if columns else _detected_format(annotations))
         name = name or re.sub(r"[^\w-]+", "-", annotations.stem)
         folder = annotations if annotations.is_dir() else annotations.parent
-    source = Source(name or dataset, format, annotations, folder, licence)
+    source = Source(
+        name or dataset, format, annotations, folder, licence, columns or {}, plugin=plugin
+    )
+    _require_columns(source)
     if images is not None:
         return replace(source, images=recipe_dir / images)
-    return replace(source, images=media) if _embeds_images(source) else source
+    return replace(source, images=media, embedded=True) if _embeds_images(source) else source
 
 
-def source_files(source: Source) -> list[Path]:
-    """The annotation files whose content decides the rows, sorted: the order of reading.
+def source_parts(source: Source) -> list[Path]:
+    """What holds the rows, sorted: the order of reading. Files, or folders that datasets saved.
 
     Raises ``UserError`` when there are none.
     """
+    place = source.annotations
+    if not place.is_dir() or tables.is_saved_dataset(place):
+        return [place]
     pattern = _PATTERNS.get(source.format)
-    if pattern is None:
-        return [source.annotations]
-    files = sorted(source.annotations.glob(pattern))
-    if not files:
-        raise UserError(
-            f"no {source.format} files here",
-            where=str(source.annotations),
-            hint=f"expected {pattern}",
-        )
+    patterns = [pattern] if pattern else ["train-*.parquet", "*.parquet"]
+    for pattern in patterns:
+        if parts := sorted(place.glob(pattern)):
+            return parts
+    if source.plugin or source.format not in FORMATS:
+        return [place]
+    raise UserError(
+        f"no {source.format} files here",
+        where=str(place),
+        hint=f"expected {' or '.join(patterns)}",
+    )
+
+
+def source_files(source: Source) -> list[Path]:
+    """The files whose content decides the rows. Raises ``UserError`` when there are none."""
+    files = [source.plugin] if source.plugin else []
+    for part in source_parts(source):
+        inside = (file for file in part.rglob("*") if file.is_file())
+        files += sorted(inside) if part.is_dir() else [part]
     return files
 
 
-def count_rows(source: Source) -> int:
-    """How many rows the annotation files hold, usable or not; no image is looked at.
+def count_rows(source: Source, media: Path) -> int:
+    """How many rows a source holds, usable or not.
 
-    Raises ``UserError`` for a file that cannot be read.
+    Files of one row a record are counted without looking at images; others are read. Raises
+    ``UserError`` for a file that cannot be read.
     """
-    return sum(_rows_of(file) for file in source_files(source))
+    if source.plugin or source.format not in _ROW_PER_RECORD:
+        return sum(1 for _ in readers.read(source, media))
+    return sum(map(_rows_of, source_parts(source)))
 
 
-def _rows_of(file: Path) -> int:
-    if file.suffix == ".parquet":
-        return int(pq.read_metadata(file).num_rows)
-    if file.suffix == ".jsonl":
-        with file.open("rb") as lines:
+def _rows_of(part: Path) -> int:
+    if part.is_dir() or part.suffix == ".parquet":
+        return tables.row_count(part)
+    if part.suffix == ".jsonl":
+        with part.open("rb") as lines:
             return sum(not line.isspace() for line in lines)
-    content = load_json(file)
-    rows = content.get("annotations") if isinstance(content, dict) else content
-    if not isinstance(rows, list):
-        raise UserError("expected a list of rows", where=str(file), seen=type(rows).__name__)
-    return len(rows)
+    return sum(1 for _ in json_array.items(part))
 
 
 def _embeds_images(source: Source) -> bool:
     """Whether the images come inside the annotations, so that the reader has to write them."""
-    files = source_files(source)
-    if source.format != "mantis":
+    first, *_ = source_parts(source)
+    if source.format not in ("llava", "mantis") or first.suffix not in ("", ".parquet"):
         return source.format == "m3it"
-    with pq.ParquetFile(files[0]) as table:
-        if "images" not in table.schema_arrow.names:
-            return False
-        head = next(table.iter_batches(16, columns=["images"]), None)
-    rows = head.column(0).to_pylist() if head is not None else []
-    return any(image and image.get("bytes") for images in rows for image in images or [])
+    column = source.columns.get("image")
+    names = {column} if column else {"image", "images"}
+    for row in islice(tables.rows(first), 16):
+        for found in (row.get(name) for name in names):
+            every = found if isinstance(found, list) else [found]
+            if any(isinstance(image, dict) and image.get("bytes") for image in every):
+                return True
+    return False
+
+
+def _require_columns(source: Source) -> None:
+    if not source.columns:
+        return
+    if source.format != "llava":
+        raise UserError(
+            "columns can be named for files of one's own only",
+            where=source.name,
+            seen=source.format,
+            hint="leave out format, or columns",
+        )
+    first, *_ = source_parts(source)
+    found = first_record(first)
+    for ours, theirs in source.columns.items():
+        if theirs not in found:
+            raise UserError(
+                f"no column {theirs!r}, which columns.{ours} names",
+                where=f"{first}:1",
+                seen=sorted(found),
+                hint=suggestion(theirs, found),
+            )
+
+
+def _plugin(format: str | None, recipe_dir: Path) -> Path | None:
+    """The file of a reader given as ``reader.py:function``. Raises for an unknown format."""
+    if format is None or format in FORMATS:
+        return None
+    file, colon, _ = format.rpartition(":")
+    if colon and file.endswith(".py"):
+        for path in (recipe_dir / file, Path.cwd() / file):
+            if path.is_file():
+                return path
+        raise UserError("no such reader", where="format", seen=format, hint=f"looked in {path}")
+    registered = {entry.name for entry in entry_points(group=readers.GROUP)}
+    if format not in registered:
+        hint = suggestion(format, [*FORMATS, *sorted(registered)])
+        raise UserError("unknown format", seen=format, hint=f"{hint}, or reader.py:function")
+    return None
 
 
 def _user_path(dataset: str, recipe_dir: Path) -> Path:
@@ -148,25 +231,48 @@ def _user_path(dataset: str, recipe_dir: Path) -> Path:
     for path in tried:
         if path.exists():
             return path
-    if "/" in dataset or dataset.endswith((".json", ".jsonl")):
+    if "/" in dataset or dataset.endswith((".json", ".jsonl", ".parquet")):
         places = " or ".join(sorted({str(path) for path in tried}))
         raise UserError("no such dataset file", seen=dataset, hint=f"looked for {places}")
     near = suggestion(dataset, DATASETS)
     known = "" if near.startswith("known") else f" known: {', '.join(DATASETS)},"
-    raise UserError("unknown dataset", seen=dataset, hint=f"{near}{known} or a path to a JSON file")
+    raise UserError(
+        "unknown dataset", seen=dataset, hint=f"{near}{known} or the path of a file or folder"
+    )
 
 
 def _detected_format(path: Path) -> str:
     if path.is_dir():
-        raise UserError("a folder needs a format", where=str(path), hint="format: m3it or mantis")
+        return _format_of_folder(path)
     record = first_record(path)
     if "conversations" in record or "messages" in record:
+        if "task_type" in record and "src_image" in record:
+            return "lamm"
         return "llava"
     if "annotations" in record:
-        return "minigpt4"
+        return "coco_captions" if "images" in record else "minigpt4"
     raise UserError(
         "the format of this file is not known",
         where=f"{path}:1",
         seen=sorted(record),
-        hint="expected the columns id, image (may be absent) and conversations or messages",
+        hint="expected the columns id, image (may be absent) and conversations or messages;"
+        " columns: {question: ..., answer: ..., image: ...} names others",
+    )
+
+
+def _format_of_folder(path: Path) -> str:
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(folder.name for folder in path.iterdir() if folder.is_dir())
+        hint = f"give one of its splits: {', '.join(f'{path.name}/{name}' for name in splits)}"
+        raise UserError("a folder of several splits", where=str(path), hint=hint)
+    for format, pattern in _PATTERNS.items():
+        if any(path.glob(pattern)):
+            return format
+    if tables.is_saved_dataset(path) or any(path.glob("*.parquet")):
+        return "llava"
+    raise UserError(
+        "no dataset in this folder",
+        where=str(path),
+        hint="expected Parquet files, what save_to_disk of datasets writes, or the folder of M3IT"
+        " or Mantis",
     )

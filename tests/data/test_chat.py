@@ -7,7 +7,7 @@ import pytest
 from adaptinf.data.chat import Chat, RenderError, Span
 from adaptinf.data.sample import Turn
 from adaptinf.errors import UserError
-from tests.families.processors import tiny_llava
+from tests.families.processors import CHAT_TEMPLATE, tiny_llava
 
 # As in llava-hf/llava-1.5: images first, a blank after each text, nothing that ends an answer.
 LLAVA_HF = (
@@ -78,6 +78,46 @@ def test_template_that_rewrites_earlier_turns_is_refused():
 def test_template_that_refuses_is_a_user_error():
     with pytest.raises(UserError, match="no chat template that can be used"):
         Chat(tiny_llava("{{ raise_exception('system message first') }}"))
+
+
+def conversation(*texts: str) -> list[Turn]:
+    roles = ("user", "assistant")
+    return [Turn(roles[i % 2], text) for i, text in enumerate(texts)]
+
+
+ROWS = [
+    conversation("<image>\na", "b"),
+    conversation("a", "b ", "<image>c<image>", " d"),
+    conversation("  a  ", "b"),
+    conversation("marker0end", "marker1end"),
+    conversation("a", "", "b", "c"),
+    conversation("a", "<image>", "b", "c"),
+]
+
+
+@pytest.mark.parametrize("template", [None, LLAVA_HF, "trim"])
+def test_many_are_rendered_as_each_alone(template):
+    """With frames known, unknown, or of no use: the places are those of all beginnings."""
+    trimming = "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}"
+    trimming += "{{ '<image>' if c['type'] == 'image' else c['text'] | trim }}{% endfor %}</s>"
+    trimming += "{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+    templates = {"trim": trimming, None: CHAT_TEMPLATE}
+    chat = Chat(tiny_llava(templates.get(template, template)))
+    for _ in range(2):
+        for turns, found in zip(ROWS, chat.rendered_all(ROWS), strict=True):
+            assert found == chat._rendered_by_beginnings(chat.messages(turns))
+
+
+def test_one_that_cannot_be_rendered_leaves_the_others():
+    strict = "{% for m in messages %}{% if 'no' in m['content'][0]['text'] %}"
+    strict += "{{ raise_exception('refused') }}{% endif %}{{ m['content'][0]['text'] }}</s>"
+    chat = Chat(tiny_llava(strict + "{% endfor %}"))
+    rows = [conversation("a", "b"), conversation("no", "b"), conversation("</s>", "b"), ROWS[2]]
+    good, refused, special, other = chat.rendered_all(rows)
+    assert (good.text, other.text) == ("a</s>b</s>", "  a  </s>b</s>")
+    assert "refused" in str(refused)
+    assert "special token" in str(special)
+    assert chat.rendered_all([]) == []
 
 
 def test_missing_template_is_a_user_error():

@@ -19,7 +19,7 @@ from huggingface_hub import HfApi
 
 from adaptinf.data import download as download_module
 from adaptinf.data.catalogue import CATALOGUE, Entry, Piece
-from adaptinf.data.download import MANIFEST, Downloads, check
+from adaptinf.data.download import MANIFEST, Downloads, check, names_or_all
 from adaptinf.data.names import DATASETS
 from adaptinf.errors import UserError
 from stages.downloads import described
@@ -142,7 +142,8 @@ def catalogue(monkeypatch, hub) -> dict[str, Entry]:
             "?",
             "https://example.org/brought",
             by_hand="save it as {folder}/it.zip",
-            brought=Piece("", path="it.zip", unpacked=True, lifted=True),
+            brought=(Piece("", path="it.zip", unpacked=True, lifted=True),),
+            proof="filter_cap.json",
         ),
     }
     monkeypatch.setattr(download_module, "CATALOGUE", entries)
@@ -256,4 +257,12 @@ def test_unknown_names_and_a_silent_hub_are_told(catalogue, hub, downloads):
 
 
 def test_the_catalogue_has_every_dataset_of_recipes():
-    assert set(CATALOGUE) == set(DATASETS)
+    assert set(CATALOGUE) == {*DATASETS, "coco2014"}
+    assert {name for entry in CATALOGUE.values() for name in entry.needs} <= set(CATALOGUE)
+
+
+def test_what_a_dataset_needs_comes_before_it():
+    assert names_or_all(["lavin", "coco_text"]) == ["coco2014", "scienceqa", "lavin", "coco_text"]
+    assert set(names_or_all([])) == set(CATALOGUE)
+    with pytest.raises(UserError, match="did you mean 'lavin'"):
+        names_or_all(["lavn"])

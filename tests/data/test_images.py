@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from adaptinf.data import images
-from adaptinf.data.images import BadImage, ImageInfo, inspect_image, load_image, locate
+from adaptinf.data.images import (
+    BadImage,
+    ImageInfo,
+    image_size,
+    inspect_image,
+    load_image,
+    locate,
+)
 from adaptinf.errors import UserError
 
 
@@ -33,9 +40,48 @@ def test_gif_named_jpg_gives_its_first_frame(tmp_path):
     np.testing.assert_array_equal(np.asarray(load_image(path))[0, 0], [255, 0, 0])
 
 
-def test_one_pixel_is_an_image(tmp_path, write_image):
-    info = inspect_image(write_image(tmp_path / "a.png", size=(1, 1)))
-    assert (info.width, info.height) == (1, 1)
+def test_one_pixel_shows_nothing(tmp_path, write_image):
+    path = write_image(tmp_path / "a.png", size=(1, 1))
+    assert reason_of(inspect_image, path) == "single-pixel-image"
+    assert inspect_image(write_image(tmp_path / "b.png", size=(1, 2))).height == 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_upright_as_exif_says(tmp_path, picture, orientation):
+    upright = picture(9, 5)
+    stored = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    pixels = upright.transpose(stored[orientation]) if orientation in stored else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.png"
+    pixels.save(path, exif=exif)
+    np.testing.assert_array_equal(np.asarray(load_image(path)), np.asarray(upright))
+    info = inspect_image(path)
+    assert (info.width, info.height) == image_size(path) == (9, 5)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_leaves_the_pixels_as_they_are(tmp_path, picture):
+    path = tmp_path / "photo.jpg"
+    picture(9, 5).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    assert load_image(path).size == image_size(path) == (9, 5)
+
+
+def test_a_size_needs_no_pixels(tmp_path, write_image):
+    raw = write_image(tmp_path / "a.png", size=(300, 200)).read_bytes()
+    (tmp_path / "half.png").write_bytes(raw[: len(raw) // 2])
+    assert image_size(tmp_path / "half.png") == (300, 200)
+    (tmp_path / "text.png").write_bytes(b"text")
+    assert reason_of(image_size, tmp_path / "text.png") == "undecodable-image"
+    assert reason_of(image_size, tmp_path / "gone.png") == "missing-image"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])

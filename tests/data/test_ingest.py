@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from PIL import Image
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import load_image, locate
 from adaptinf.data.ingest import Counts, ingest
-from adaptinf.data.pool import PoolTable, write_pool
+from adaptinf.data.pool import PoolBuilder, PoolTable, write_pool
+from adaptinf.data.rows import Remark
 from adaptinf.data.source import Source
 from adaptinf.errors import UserError
 
@@ -68,6 +69,7 @@ def source(tmp_path, write_image) -> Source:
 
 
 DROPPED = {
+    "5": "single-pixel-image",
     "6": "missing-image",
     "7": "empty-image",
     "8": "undecodable-image",
@@ -92,21 +94,34 @@ def encoder(llava_processor) -> Encoder:
     return Encoder(llava_processor, 120)
 
 
-def run(source: Source, encoder: Encoder | None = None, pool=None, **options):
-    pool = PoolTable.empty() if pool is None else pool
-    settings = {"retired": (), "arrived": 1, "media": Path("media"), **options}
-    return ingest(source, pool, encoder=encoder, **settings)
+@dataclass
+class Run:
+    pool: PoolTable
+    dropped: list[Remark]
+    noted: list[Remark]
+    counts: Counts
+
+
+def run(source: Source, encoder: Encoder | None = None, pool=None, retired=(), **options) -> Run:
+    """The rows of a source behind those of a pool."""
+    old = PoolTable.empty() if pool is None else pool
+    tables = [old.table]
+    settings = {"arrived": 1, "media": Path("media"), **options}
+    told = ingest(source, PoolBuilder(tables.append, old.uids, retired), encoder, **settings)
+    return Run(PoolTable.of(tables), told.dropped, told.noted, told.counts)
 
 
 def test_every_row_is_kept_or_dropped_for_its_reason(source, encoder):
     result = run(source, encoder)
-    assert result.pool.strings("source_id") == ["1", "1", "2", "3", "4", "5", "20"]
+    assert result.pool.strings("source_id") == ["1", "1", "2", "3", "4", "20"]
     assert {row.source_id: row.reason for row in result.dropped} == DROPPED
-    assert [row.row for row in result.dropped] == [*range(6, 20), 21, 22]
+    assert [row.row for row in result.dropped] == [*range(5, 20), 21, 22]
+    noted = [(1, "1", "repeated-id"), (4, "4", "misnamed-image")]
+    assert [(row.row, row.source_id, row.reason) for row in result.noted] == noted
     by_reason: dict[str, int] = {}
     for reason in DROPPED.values():
         by_reason[reason] = by_reason.get(reason, 0) + 1
-    assert result.counts == Counts(23, 7, by_reason, 1)
+    assert result.counts == Counts(23, 6, by_reason, 1, {"misnamed-image": 1, "repeated-id": 1})
     assert set(result.pool.strings("arrived")) == {1}
     assert set(result.pool.strings("licence")) == {"MIT"}
 
@@ -136,13 +151,18 @@ def test_a_second_delivery_adds_only_what_is_new(source, encoder):
     path = source.annotations.with_name("v2.json")
     path.write_text(json.dumps([*rows[:7][::-1], row("new", None, "Fresh?", "yes")]))
     retired = {first.pool.uids[2]}
-    kept = first.pool.take([0, 1, 3, 4, 5, 6])
+    kept = first.pool.take([0, 1, 3, 4, 5])
     again = run(replace(source, annotations=path), encoder, kept, retired=retired, arrived=2)
-    assert again.pool.uids[:6] == kept.uids
-    assert again.pool.strings("source_id")[6:] == ["new"]
-    assert again.pool.strings("arrived") == [1] * 6 + [2]
-    assert again.counts.dropped == {"exact-duplicate": 5, "missing-image": 1, "seen-before": 1}
-    assert len(set(again.pool.uids)) == 7
+    assert again.pool.uids[:5] == kept.uids
+    assert again.pool.strings("source_id")[5:] == ["new"]
+    assert again.pool.strings("arrived") == [1] * 5 + [2]
+    assert again.counts.dropped == {
+        "exact-duplicate": 4,
+        "missing-image": 1,
+        "seen-before": 1,
+        "single-pixel-image": 1,
+    }
+    assert len(set(again.pool.uids)) == 6
 
 
 def test_pool_is_the_same_every_time_and_elsewhere(source, encoder, tmp_path):
@@ -159,7 +179,17 @@ def test_pool_is_the_same_every_time_and_elsewhere(source, encoder, tmp_path):
 def test_limit_takes_the_first_kept_rows(source, encoder):
     result = run(source, encoder, limit=3)
     assert result.pool.strings("source_id") == ["1", "1", "2"]
-    assert result.counts == Counts(3, 3, {}, 0)
+    assert result.counts == Counts(3, 3, {}, 0, {"repeated-id": 1})
+
+
+def test_strict_stops_at_the_first_row_that_cannot_be_used(source, encoder):
+    with pytest.raises(UserError, match=r"rows.json: row 5 \(5\): single-pixel-image"):
+        run(source, encoder, strict=True)
+    rows = json.loads(source.annotations.read_text())
+    repeated = source.annotations.with_name("again.json")
+    repeated.write_text(json.dumps([rows[0], rows[0]]))
+    result = run(replace(source, annotations=repeated), encoder, strict=True)
+    assert result.counts.dropped == {"exact-duplicate": 1}
 
 
 def test_progress_counts_rows_read(source):

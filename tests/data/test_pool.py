@@ -15,12 +15,14 @@ from adaptinf.data.pool import (
     PoolBuilder,
     PoolRow,
     PoolTable,
-    read_dropped,
+    TableWriter,
     read_pool,
-    write_dropped,
+    read_remarks,
+    stream_pool,
     write_pool,
+    write_remarks,
 )
-from adaptinf.data.rows import Dropped
+from adaptinf.data.rows import Remark
 from adaptinf.errors import UserError
 
 
@@ -72,6 +74,9 @@ def test_take_and_concat(rows):
     assert [row.sample.uid for row in rows[::-1]] == pool.take(np.array([2, 1, 0])).uids
     assert pool.take([]).uids == []
     assert pool.take([0]).concat(pool.take([2])).uids == [pool.uids[0], pool.uids[2]]
+    assert pool.samples([2, 0]) == [rows[2].sample, rows[0].sample]
+    with pytest.raises(IndexError, match="of a pool of 3"):
+        pool.take([0, 3])
     with pytest.raises(IndexError):
         pool.row(3)
     with pytest.raises(IndexError):
@@ -79,8 +84,8 @@ def test_take_and_concat(rows):
 
 
 def test_no_uid_twice(rows):
-    first = PoolTable.from_rows(rows[:1])
-    builder = PoolBuilder(first, retired={rows[1].sample.uid})
+    kept: list[pa.Table] = []
+    builder = PoolBuilder(kept.append, [rows[0].sample.uid], retired={rows[1].sample.uid})
     reasons = [builder.repeats(row.sample.uid) for row in rows]
     assert reasons == ["exact-duplicate", "seen-before", None]
     builder.add(rows[2])
@@ -88,7 +93,27 @@ def test_no_uid_twice(rows):
     for row in rows:
         with pytest.raises(ValueError, match=r"exact-duplicate|seen-before"):
             builder.add(row)
-    assert builder.finish().uids == [rows[0].sample.uid, rows[2].sample.uid]
+    builder.flush()
+    builder.flush()
+    assert PoolTable.of(kept).uids == [rows[2].sample.uid]
+
+
+def test_rows_are_taken_from_any_chunk(rows):
+    pool = PoolTable.of([PoolTable.from_rows([row]).table for row in rows])
+    whole = PoolTable.from_rows(rows)
+    for positions in ([2, 0, 1, 1], [1], [0, 2], []):
+        assert pool.take(positions).table.equals(whole.table.take(pa.array(positions, pa.int64())))
+
+
+def test_a_pool_streams_in_tables(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(pool_module, "_ROWS_PER_BATCH", 2)
+    write_pool(tmp_path / "pool.parquet", PoolTable.from_rows(rows))
+    tables = list(stream_pool(tmp_path / "pool.parquet"))
+    assert [len(table) for table in tables] == [2, 1]
+    with TableWriter(tmp_path / "again.parquet") as writer:
+        for table in tables:
+            writer.write(table)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "pool.parquet").read_bytes()
 
 
 def test_many_rows_keep_their_order(make_sample, monkeypatch):
@@ -108,16 +133,18 @@ def test_other_files_are_refused(tmp_path):
     for name in ("text", "other.parquet", "gone"):
         with pytest.raises(UserError, match=name):
             read_pool(tmp_path / name)
+        with pytest.raises(UserError, match=name):
+            list(stream_pool(tmp_path / name))
 
 
 def test_dropped_rows_survive_the_file(tmp_path):
     dropped = [
-        Dropped("7", "toy", 3, "empty-answer", "turn 1"),
-        Dropped("a\ud83d", "toy", 4, "missing-image"),
+        Remark("7", "toy", 3, "empty-answer", "turn 1"),
+        Remark("a\ud83d", "toy", 4, "missing-image"),
     ]
-    write_dropped(tmp_path / "dropped.parquet", dropped)
-    read = read_dropped(tmp_path / "dropped.parquet")
-    assert read == [dropped[0], Dropped("a?", "toy", 4, "missing-image")]
+    write_remarks(tmp_path / "dropped.parquet", dropped)
+    read = read_remarks(tmp_path / "dropped.parquet")
+    assert read == [dropped[0], Remark("a?", "toy", 4, "missing-image")]
     before = hashlib.sha256((tmp_path / "dropped.parquet").read_bytes()).hexdigest()
-    write_dropped(tmp_path / "dropped.parquet", dropped)
+    write_remarks(tmp_path / "dropped.parquet", dropped)
     assert hashlib.sha256((tmp_path / "dropped.parquet").read_bytes()).hexdigest() == before

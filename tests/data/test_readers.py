@@ -28,7 +28,8 @@ def say(text: str) -> Turn:
 
 
 def read(format: str, path: Path, images: Path, media: Path) -> list[RawRow]:
-    return list(readers.read(Source(format, format, path, images, None), media))
+    source = Source(format, format, path, images, None, embedded=images == media)
+    return list(readers.read(source, media))
 
 
 def human(text: str, answer: str) -> list[dict[str, str]]:
@@ -76,7 +77,7 @@ LLAVA_ROWS = [
 def test_llava_array(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(LLAVA))
-    assert read("llava", path, tmp_path, tmp_path) == LLAVA_ROWS
+    assert read("llava", path, tmp_path, tmp_path / "media") == LLAVA_ROWS
 
 
 def test_llava_lines(tmp_path):
@@ -288,7 +289,7 @@ def test_mantis_embedded(tmp_path, write_image):
 def test_mantis_of_another_shape_is_refused(tmp_path):
     (tmp_path / "spot").mkdir()
     pq.write_table(pa.table({"x": [1]}), tmp_path / "spot/train-0.parquet")
-    with pytest.raises(UserError, match=r"not a Mantis table.*conversation"):
+    with pytest.raises(UserError, match=r"columns are missing.*conversation"):
         read("mantis", tmp_path, tmp_path, tmp_path / "media")
     (tmp_path / "spot/train-0.parquet").write_text("no")
     with pytest.raises(UserError, match="cannot be read"):

@@ -62,6 +62,14 @@ def test_every_registered_name_is_found(tmp_path, find):
     write(data / "minigpt4/filter_cap.json", "{}")
     write(data / "vision_flan/annotation_191-task_1k.json", "[]")
     write_mantis(data / "mantis/nlvr2", None)
+    write(data / "lamm/LAMM_instruct_186k.json", "[]")
+    write(data / "scienceqa/problems.json", "{}")
+    write(data / "coco_captions/annotations/captions_train2014.json", "{}")
+    write(data / "lavin/all_data.json", "{}")
+    (data / "refcoco/data").mkdir(parents=True)
+    pq.write_table(pa.table({"ref_id": ["1"]}), data / "refcoco/data/train-0-of-1.parquet")
+    write(data / "art/train_labels.json", "{}")
+    write(data / "coco_text/cocotext.v2.json", "{}")
     found = {name: find(name) for name in DATASETS}
     assert {source.format for source in found.values()} == set(FORMATS)
     assert {name: source.images for name, source in found.items()} == {
@@ -70,6 +78,13 @@ def test_every_registered_name_is_found(tmp_path, find):
         "minigpt4": data / "minigpt4",
         "mantis": data / "mantis",
         "vision_flan": data / "vision_flan",
+        "lamm": data / "lamm",
+        "scienceqa": data / "scienceqa",
+        "coco_captions": data / "coco2014",
+        "lavin": data,
+        "refcoco": data / "coco2014",
+        "art": data / "art",
+        "coco_text": data / "coco2014",
     }
     assert found["llava"].licence == "CC-BY-4.0"
     assert found["vision_flan"].licence is None
@@ -130,14 +145,16 @@ def test_unknown_columns_are_shown(tmp_path, find):
 
 @pytest.mark.parametrize("text", ["", "[]", "not json", "[1, 2]"])
 def test_files_without_a_record_are_refused(tmp_path, find, text):
-    with pytest.raises(UserError, match=r"a.json:1: (no JSON record|expected a JSON object)"):
+    with pytest.raises(
+        UserError, match=r"a.json:1: (no JSON record|expected a JSON object|broken JSON)"
+    ):
         find(str(write(tmp_path / "a.json", text)))
 
 
 def test_unknown_name_is_suggested(find):
-    with pytest.raises(UserError, match=r"did you mean 'llava'\?.*mantis.*path to a JSON file"):
+    with pytest.raises(UserError, match=r"did you mean 'llava'\?.*mantis.*path of a file"):
         find("lava")
-    with pytest.raises(UserError, match=r"known: llava, m3it.*path to a JSON file"):
+    with pytest.raises(UserError, match=r"known: art, coco_captions.*path of a file"):
         find("qqqq")
 
 
@@ -149,7 +166,7 @@ def test_missing_things_are_named(tmp_path, find):
     (tmp_path / "data/m3it/data").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no m3it files here.*train.jsonl"):
         find("m3it")
-    with pytest.raises(UserError, match="a folder needs a format"):
+    with pytest.raises(UserError, match="no dataset in this folder"):
         find(str(tmp_path))
     with pytest.raises(UserError, match="did you mean 'llava'"):
         find("llava", format="lava")
@@ -164,11 +181,12 @@ def test_rows_are_counted_in_every_format(tmp_path, find):
     write_mantis(data / "mantis/nlvr2", None)
     write_mantis(data / "mantis/other", b"raw")
     expected = {"llava": 3, "m3it": 3, "minigpt4": 2, "mantis": 2}
-    assert {name: count_rows(find(name)) for name in expected} == expected
+    counted = {name: count_rows(find(name), tmp_path / "media") for name in expected}
+    assert counted == expected
 
 
 @pytest.mark.parametrize("text", ['{"rows": []}', "3"])
 def test_files_without_a_list_of_rows_cannot_be_counted(tmp_path, find, text):
     write(tmp_path / "data/llava/llava_v1_5_mix665k.json", text)
-    with pytest.raises(UserError, match="expected a list of rows"):
-        count_rows(find("llava"))
+    with pytest.raises(UserError, match="expected a JSON array"):
+        count_rows(find("llava"), tmp_path / "media")

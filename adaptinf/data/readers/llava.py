@@ -1,4 +1,4 @@
-"""LLaVA and ShareGPT style: a JSON array, or one object per line, of conversations."""
+"""LLaVA and ShareGPT style: conversations, as JSON, JSONL, Parquet or a saved dataset."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaptinf.data import reasons
-from adaptinf.data.readers.records import conversation, fields, records, source_id
+from adaptinf.data.columns import as_conversation
+from adaptinf.data.readers.records import (
+    conversation,
+    fields,
+    images_of,
+    optional_text,
+    records,
+    source_id,
+    unusable,
+)
 from adaptinf.data.rows import RawRow, RowProblem
-from adaptinf.data.source import Source
+from adaptinf.data.source import Source, source_parts
 
 
 def read(source: Source, media: Path) -> Iterator[RawRow]:
     """Rows of ``{id, image, conversations}``.
 
-    ``image`` is absent in text-only rows, and may be a list. The turns may also stand under
-    ``messages``, as role and content. There is no task and no skill in this format.
+    ``image`` (or ``images``) is absent in text-only rows, and may be a list. The turns may also
+    stand under ``messages``, as role and content. ``task`` and ``skill`` are taken where there are
+    such. ``Source.columns`` says which columns stand for these where they have other names.
     """
-    for row, record in enumerate(records(source.annotations)):
-        yield _row(row, record)
+    row = 0
+    for path in source_parts(source):
+        for record in records(path):
+            yield _row(row, record, source)
+            row += 1
 
 
-def image_names(record: dict[str, Any]) -> tuple[str, ...]:
-    """The image names of a row. Raises ``RowProblem`` ("malformed-row") if they are not text."""
-    image = record.get("image")
-    if image is None:
-        return ()
-    names = image if isinstance(image, list) else [image]
-    if not all(isinstance(name, str) for name in names):
-        raise RowProblem(reasons.MALFORMED_ROW, "image is neither text nor a list of texts")
-    return tuple(names)
-
-
-def _row(row: int, record: Any) -> RawRow:
+def _row(row: int, record: Any, source: Source) -> RawRow:
+    if source.columns and isinstance(record, dict):
+        record = as_conversation(record, source.columns)
     ident = source_id(record, row)
     try:
         record = fields(record)
         turns = conversation(record.get("conversations", record.get("messages")))
-        return RawRow(row, ident, image_names(record), turns)
+        task, skill = optional_text(record, "task"), optional_text(record, "skill")
+        return RawRow(row, ident, images_of(record, source), turns, task, skill)
     except RowProblem as problem:
-        return RawRow(row, ident, problem=problem.reason, detail=problem.detail)
+        return unusable(row, ident, problem)

@@ -10,10 +10,17 @@ from typing import Any
 
 from adaptinf.data import reasons
 from adaptinf.data.media import store_image
-from adaptinf.data.readers.records import fields, first_record, records, text_field
+from adaptinf.data.readers.records import (
+    asked,
+    fields,
+    first_record,
+    records,
+    text_field,
+    unusable,
+)
 from adaptinf.data.rows import RawRow, RowProblem
-from adaptinf.data.sample import IMAGE_MARK, Turn
-from adaptinf.data.source import Source, source_files
+from adaptinf.data.sample import Turn
+from adaptinf.data.source import Source, source_parts
 from adaptinf.errors import UserError
 
 COLUMNS = ("instruction", "inputs", "image_base64_str", "outputs")
@@ -27,7 +34,7 @@ def read(source: Source, media: Path) -> Iterator[RawRow]:
     columns: the official records come from its loading script.
     """
     row = 0
-    for path in source_files(source):
+    for path in source_parts(source):
         _require_columns(path)
         for index, record in enumerate(records(path)):
             yield _row(row, f"{path.parent.name}_{path.stem}_{index}", record, path, media)
@@ -42,13 +49,12 @@ def _row(row: int, ident: str, record: Any, path: Path, media: Path) -> RawRow:
         if not isinstance(encoded, list):
             raise RowProblem(reasons.MALFORMED_ROW, "image_base64_str is not a list")
         instruction, inputs = text_field(record, "instruction"), text_field(record, "inputs")
-        asked = f"{instruction} {inputs}" if inputs else instruction
         answer = Turn("assistant", text_field(record, "outputs"))
-        question = Turn("user", f"{IMAGE_MARK}\n" * len(encoded) + asked)
+        question = asked(f"{instruction} {inputs}" if inputs else instruction, len(encoded))
         images = tuple(store_image(media, _decoded(image)) for image in encoded)
         return RawRow(row, ident, images, (question, answer), task, skill)
     except RowProblem as problem:
-        return RawRow(row, ident, problem=problem.reason, detail=problem.detail)
+        return unusable(row, ident, problem)
 
 
 def _decoded(encoded: Any) -> bytes:

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaptinf.data.readers.records import fields, load_json, text_field
+from adaptinf.data.readers.records import (
+    asked,
+    fields,
+    listed,
+    load_json,
+    text_field,
+    unusable,
+)
 from adaptinf.data.rows import RawRow, RowProblem
-from adaptinf.data.sample import IMAGE_MARK, Turn
+from adaptinf.data.sample import Turn
 from adaptinf.data.source import Source
-from adaptinf.errors import UserError
 
 PROMPTS = (
     "Describe this image in detail.",
@@ -28,12 +34,7 @@ def read(source: Source, media: Path) -> Iterator[RawRow]:
     which, so that a row stays the same row.
     """
     content = load_json(source.annotations)
-    rows = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise UserError(
-            "expected a JSON object with a list of annotations", where=str(source.annotations)
-        )
-    for row, record in enumerate(rows):
+    for row, record in enumerate(listed(content, "annotations", source.annotations)):
         yield _row(row, record)
 
 
@@ -47,8 +48,7 @@ def _row(row: int, record: Any) -> RawRow:
     try:
         record = fields(record)
         ident = text_field(record, "image_id")
-        question = Turn("user", f"{IMAGE_MARK}\n{prompt_of(ident)}")
-        answer = Turn("assistant", text_field(record, "caption"))
-        return RawRow(row, ident, (f"image/{ident}.jpg",), (question, answer))
+        turns = (asked(prompt_of(ident)), Turn("assistant", text_field(record, "caption")))
+        return RawRow(row, ident, (f"image/{ident}.jpg",), turns)
     except RowProblem as problem:
-        return RawRow(row, str(row), problem=problem.reason, detail=problem.detail)
+        return unusable(row, str(row), problem)

@@ -1,51 +1,46 @@
-"""JSON and JSONL files as records, and conversations as turns: what all readers share."""
+"""Files and folders as records, and conversations as turns: what all readers share."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from adaptinf.data import reasons
-from adaptinf.data.rows import RowProblem
-from adaptinf.data.sample import Role, Turn
+from adaptinf.data.media import store_image
+from adaptinf.data.readers import json_array, tables
+from adaptinf.data.rows import RawRow, RowProblem
+from adaptinf.data.sample import IMAGE_MARK, Role, Turn
 from adaptinf.errors import UserError
 
-_ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
+if TYPE_CHECKING:
+    from adaptinf.data.source import Source
 
-_HEAD = 65_536
+_ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
 
 
 def load_json(path: Path) -> Any:
     """The content of a JSON file, read whole. Raises ``UserError`` with file:line if broken."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return json.load(file)
     except json.JSONDecodeError as error:
-        extra = "if it holds one JSON object per line, name it .jsonl"
-        raise UserError(
-            f"broken JSON: {error.msg}",
-            where=f"{path}:{error.lineno}",
-            hint=extra if error.msg == "Extra data" else "",
-        ) from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"broken JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records of a .jsonl file, line by line, or of a .json file that holds one array.
+    """The records of a file, in memory that does not grow with it.
 
-    A line that is not JSON gives ``None``, which no reader takes for a record; blank lines give
-    nothing.
+    A .json file holds one array, a .jsonl file one object a line; Parquet, and a folder that
+    ``datasets`` saved, hold rows. A line that is not JSON gives ``None``, which no reader takes for
+    a record; blank lines give nothing.
     """
-    if path.suffix == ".jsonl":
-        yield from _lines(path)
-        return
-    content = load_json(path)
-    if not isinstance(content, list):
-        raise UserError("expected a JSON array", where=str(path), seen=type(content).__name__)
-    yield from content
+    if path.is_dir() or path.suffix == ".parquet":
+        return tables.rows(path)
+    return _lines(path) if path.suffix == ".jsonl" else json_array.items(path)
 
 
 def first_record(path: Path) -> dict[str, Any]:
@@ -53,21 +48,29 @@ def first_record(path: Path) -> dict[str, Any]:
 
     Raises ``UserError`` if there is none.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(_HEAD)
-        while True:
-            try:
-                text = head.lstrip("\ufeff \t\r\n").removeprefix("[").lstrip()
-                record, _ = json.JSONDecoder().raw_decode(text)
-                break
-            except json.JSONDecodeError as error:
-                more = file.read(len(head))
-                if not more:
-                    raise UserError("no JSON record here", where=f"{path}:1") from error
-                head += more
+    if path.is_dir() or path.suffix == ".parquet":
+        record = next(tables.rows(path), None)
+    else:
+        record = json_array.first_item(path)
     if not isinstance(record, dict):
         raise UserError("expected a JSON object", where=f"{path}:1", seen=type(record).__name__)
     return record
+
+
+def listed(content: Any, name: str, path: Path) -> list[Any]:
+    """The list under a key of a file's object. Raises ``UserError`` if there is none."""
+    found = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(found, list):
+        raise UserError(f"expected a JSON object with a list of {name}", where=str(path))
+    return found
+
+
+def keyed(content: Any, name: str, path: Path) -> dict[str, Any]:
+    """The object under a key of a file's object. Raises ``UserError`` if there is none."""
+    found = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        raise UserError(f"expected a JSON object with an object of {name}", where=str(path))
+    return found
 
 
 def fields(record: Any) -> dict[str, Any]:
@@ -85,14 +88,45 @@ def text_field(record: dict[str, Any], name: str) -> str:
     return value
 
 
-def source_id(record: Any, row: int) -> str:
+def optional_text(record: dict[str, Any], name: str) -> str | None:
+    """A field that may be absent, else text. Raises ``RowProblem`` ("malformed-row")."""
+    return None if record.get(name) is None else text_field(record, name)
+
+
+def source_id(record: Any, row: int, key: str = "id") -> str:
     """The record's own id as text; the row number where it has none. Ids are not unique."""
-    value = record.get("id") if isinstance(record, dict) else None
+    value = record.get(key) if isinstance(record, dict) else None
     return str(value) if isinstance(value, str | int) else str(row)
 
 
+def unusable(row: int, ident: str, problem: RowProblem) -> RawRow:
+    """The row that stands for one that could not be read."""
+    return RawRow(row, ident, problem=problem.reason, detail=problem.detail)
+
+
+def asked(question: str, n_images: int = 1) -> Turn:
+    """A user's turn: as many image marks as images, a line each, and the question."""
+    return Turn("user", f"{IMAGE_MARK}\n" * n_images + question)
+
+
+def images_of(record: dict[str, Any], source: Source, folder: str = "") -> tuple[str, ...]:
+    """The image names of a row: under ``image`` or ``images``, one or a list, or none.
+
+    An image is a path, below ``folder``, or ``{bytes, path}`` as ``datasets`` stores it; bytes are
+    written into the source's folder of images. Raises ``RowProblem``: "malformed-row" for anything
+    else, "undecodable-image" for bytes that are no image.
+    """
+    found = record.get("image")
+    if found is None:
+        found = record.get("images")
+    if found is None:
+        return ()
+    every = found if isinstance(found, list) else [found]
+    return tuple(_image(image, source, folder) for image in every if image)
+
+
 def conversation(items: Any) -> tuple[Turn, ...]:
-    """Turns from ``{from, value}`` or ``{role, content}`` items.
+    """Turns from ``{from, value}`` or ``{role, content}`` items; content may come in parts.
 
     Raises ``RowProblem``: "malformed-row" for other items, "unknown-role" for other speakers.
     """
@@ -101,13 +135,39 @@ def conversation(items: Any) -> tuple[Turn, ...]:
     return tuple(_turn(item) for item in items)
 
 
+def _image(image: Any, source: Source, folder: str) -> str:
+    if isinstance(image, str):
+        return f"{folder}{image}"
+    if not isinstance(image, dict):
+        raise RowProblem(reasons.MALFORMED_ROW, "image is neither text nor a list of texts")
+    raw, path = image.get("bytes"), image.get("path")
+    if source.embedded:
+        if not isinstance(raw, bytes) or not raw:
+            raise RowProblem(reasons.MISSING_IMAGE, f"{folder}{path or ''}")
+        return store_image(source.images, raw)
+    if not isinstance(path, str):
+        raise RowProblem(reasons.MALFORMED_ROW, "an image has neither a path nor bytes")
+    return f"{folder}{path}"
+
+
 def _turn(item: Any) -> Turn:
     item = fields(item)
-    speaker = text_field(item, "from" if "from" in item else "role")
+    speaker = text_field(item, "from" if item.get("from") is not None else "role")
     if speaker not in _ROLES:
         raise RowProblem(reasons.UNKNOWN_ROLE, speaker)
-    text = text_field(item, "value" if "value" in item else "content")
+    if isinstance(item.get("content"), list):
+        text = "".join(map(_part, item["content"]))
+    else:
+        text = text_field(item, "value" if "value" in item else "content")
     return Turn(cast(Role, _ROLES[speaker]), text)
+
+
+def _part(part: Any) -> str:
+    """A part of a message, as chat templates have them: text, or the place of an image."""
+    part = fields(part)
+    if part.get("type") == "image":
+        return IMAGE_MARK
+    return text_field(part, "text")
 
 
 def _lines(path: Path) -> Iterator[Any]:

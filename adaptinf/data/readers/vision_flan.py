@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adaptinf.data.readers.llava import image_names
-from adaptinf.data.readers.records import conversation, fields, records, source_id, text_field
+from adaptinf.data import reasons
+from adaptinf.data.readers.records import (
+    conversation,
+    fields,
+    images_of,
+    records,
+    source_id,
+    text_field,
+    unusable,
+)
 from adaptinf.data.rows import RawRow, RowProblem
 from adaptinf.data.source import Source
 
@@ -19,21 +28,24 @@ def read(source: Source, media: Path) -> Iterator[RawRow]:
     """Rows of ``{id, image, task_name, conversations}``; the task's name is the skill.
 
     Unpacking the archive may leave ``#Uxxxx`` in file names for what is not ASCII; such a file is
-    taken where the one named is missing.
+    taken where the one named is missing, and the row says so.
     """
     for row, record in enumerate(records(source.annotations)):
-        yield _row(row, record, source.images)
+        yield _row(row, record, source)
 
 
-def _row(row: int, record: Any, root: Path) -> RawRow:
+def _row(row: int, record: Any, source: Source) -> RawRow:
     ident = source_id(record, row)
     try:
         record = fields(record)
         skill = text_field(record, "task_name")
-        images = tuple(_on_disk(root, f"{FOLDER}/{name}") for name in image_names(record))
-        return RawRow(row, ident, images, conversation(record.get("conversations")), skill=skill)
+        named = images_of(record, source, f"{FOLDER}/")
+        turns = conversation(record.get("conversations"))
+        images = tuple(_on_disk(source.images, name) for name in named)
+        read = RawRow(row, ident, images, turns, skill=skill)
+        return read if images == named else replace(read, notes=(reasons.ESCAPED_NAME,))
     except RowProblem as problem:
-        return RawRow(row, ident, problem=problem.reason, detail=problem.detail)
+        return unusable(row, ident, problem)
 
 
 def _on_disk(root: Path, name: str) -> str:
