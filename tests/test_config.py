@@ -463,9 +463,9 @@ def test_resolved_yaml_says_everything_and_reads_back(write):
     assert settings["output_dir"] == "runs/mine"
     assert settings["train"]["learning_rate"] == 2e-4
     assert settings["tasks"][0] == {
-        "dataset": "llava", "name": None, "format": None, "images": None, "licence": None,
-        "limit": None,
-    }  # fmt: skip
+            "dataset": "llava", "name": None, "format": None, "columns": None, "images": None,
+            "licence": None, "limit": None,
+        }  # fmt: skip
     again = load_recipe(write(text))
     assert again == recipe
     assert resolved_yaml(again) == text

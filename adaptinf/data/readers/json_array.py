@@ -16,6 +16,7 @@ _LONGEST = 1 << 28
 """Characters that one item may have: far above any row, far below the memory of a machine."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"[-+.eE0-9]*")
 _DECODER = json.JSONDecoder()
 
 
@@ -94,7 +95,7 @@ class _Window:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
                 # A number at the edge of the window may go on behind it.
-                if end < len(self.text) or not self._more(more):
+                if not _NUMBER.fullmatch(self.text, end) or not self._more(more):
                     self.at = end
                     return value
             except json.JSONDecodeError as error:
