@@ -21,9 +21,10 @@ LOOK_ROWS = 256
 class TaskLook:
     """What the annotation files and their first rows tell.
 
-    ``rows`` are all rows of the files, ``seen`` those read, ``pool`` the usable ones among these
-    and ``problems`` counts the others. ``seconds`` is what ingesting one row takes, ``media_bytes``
-    what its images take on disk when they come inside the annotations.
+    ``rows`` are all rows of the files, ``seen`` those read, ``pool`` the usable ones among these;
+    ``problems`` counts the others, ``noted`` what is odd about those kept. ``seconds`` is what
+    ingesting one row takes, ``media_bytes`` what its images take on disk when they come inside the
+    annotations.
     """
 
     label: str
@@ -32,6 +33,7 @@ class TaskLook:
     seen: int
     pool: PoolTable
     problems: Mapping[str, int]
+    noted: Mapping[str, int]
     seconds: float
     media_bytes: float
 
@@ -87,6 +89,7 @@ def look_at(context: Context, label: str) -> TaskLook:
         seen=looked.counts.rows_in,
         pool=PoolTable.of(tables),
         problems=looked.counts.dropped,
+        noted=looked.counts.noted,
         # The first row bears the opening of the files.
         seconds=(clock[-1] - clock[0]) / max(1, len(clock) - 1),
         media_bytes=stored / looked.counts.rows_in,

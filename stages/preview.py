@@ -11,12 +11,14 @@ from pathlib import Path
 
 from adaptinf.console import count_text, table
 from adaptinf.console.text import printable
-from adaptinf.data.encoder import IGNORED
+from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
+from adaptinf.report.rows import ShownSet, write_rows_page
 from config import Recipe, resolved_yaml
 from stages.bill import bill_of, bill_text
 from stages.context import Context
+from stages.display import shown_set
 from stages.flow import is_done
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
@@ -37,12 +39,12 @@ class _Unbegun(Context):
         return ""
 
 
-def preview(recipe: Recipe) -> str:
+def preview(recipe: Recipe, page: Path | None = None) -> str:
     """The whole preview as text, at most 100 columns wide but for long values of the recipe.
 
     Loads no weights and writes nothing into the run folder: the embedded world and images that
     come inside annotations go into a temporary folder. Of each dataset the rows are counted and
-    the first few hundred read.
+    the first few hundred read; ``page`` is where some of them are shown with their images.
 
     Raises:
         UserError: a dataset, benchmark or model cannot be used.
@@ -52,6 +54,8 @@ def preview(recipe: Recipe) -> str:
         if not (recipe.output_dir / "steps").is_dir():
             context = _Unbegun(recipe, context.data_root, Path(scratch))
         looks = [look_at(context, task.label) for task in recipe.tasks]
+        if page is not None:
+            write_rows_page(page, recipe.output_dir.name, [_shown(context, look) for look in looks])
         walk = plan_walk(context)
         scored = any(works.featurize for works in walk)
         passes = forecast(context, _mixed(looks), scored=scored)
@@ -67,27 +71,15 @@ def preview(recipe: Recipe) -> str:
     )
 
 
-def masked_text(context: Context, sample: Sample) -> str:
-    """A row as the model is trained on it: ``USER: <image> x 16 what? [[ red</s>]]``.
-
-    Decoded from the encoder's own tokens and labels, images included.
-    """
-    batch = context.collator([sample])
-    ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-    processor = context.encoder.processor
-    mark = context.encoder.chat.placeholder
-    image = processor.tokenizer.convert_tokens_to_ids(mark)
-
-    def kind(pair: tuple[int, int]) -> str:
-        return "image" if pair[0] == image else "plain" if pair[1] == IGNORED else "answer"
-
-    pieces = []
-    for name, group in groupby(zip(ids, labels, strict=True), key=kind):
-        tokens = [token for token, _ in group]
-        text = processor.tokenizer.decode(tokens)
-        shown = {"image": f"{mark} x {len(tokens)} ", "answer": f"[[{text}]]"}
-        pieces.append(shown.get(name, text))
-    return "".join(pieces)
+def _shown(context: Context, look: TaskLook) -> ShownSet:
+    return shown_set(
+        look.label,
+        look.pool,
+        context.collator,
+        read=look.seen,
+        problems=look.problems,
+        notes=look.noted,
+    )
 
 
 def _mixed(looks: Sequence[TaskLook]) -> list[Sample]:
@@ -126,7 +118,9 @@ def _sample(context: Context, look: TaskLook) -> str:
     """The first row with an image, or the first."""
     counts = [len(images) for images in look.pool.strings("images")]
     position = next((i for i, count in enumerate(counts) if count), 0)
-    lines = printable(masked_text(context, look.pool.sample(position))).splitlines()
+    lines = printable(
+        masked_text(masked(context.collator, look.pool.sample(position)))
+    ).splitlines()
     wrapped = (textwrap.wrap(line, _WIDTH - 3 * len(_INDENT)) for line in lines)
     return textwrap.indent("\n".join(line for part in wrapped for line in part), 2 * _INDENT)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from stages.cli import adapter
+from stages.cli.check import check_rows
 from stages.cli.download import download_datasets as download_command
+from stages.cli.export import export_selection
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.report import forgetting_report as report_command
@@ -32,6 +34,8 @@ def adaptinf() -> None:
     """Entry point of ``adaptinf``, the umbrella: one more command is one more line here."""
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
+    app.command("check")(guarded(check_rows, LEAVES_WHOLE))
+    app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):
         below.command(command.__name__)(guarded(command, LEAVES_WHOLE))

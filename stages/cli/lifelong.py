@@ -18,6 +18,13 @@ def run_lifelong(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and what it costs; run nothing.")
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --dry-run: an HTML page of rows and their images."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first row that cannot be used.")
+    ] = False,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Make anew what was made with another recipe."),
@@ -33,12 +40,14 @@ def run_lifelong(
     from adaptinf.distributed import Ranks
     from config import load_recipe
 
-    settings = load_recipe(recipe, overrides or [])
+    settings = load_recipe(recipe, [*(overrides or ()), *(["data.strict=true"] if strict else ())])
     quiet_libraries()
     if dry_run:
         from stages.preview import preview
 
-        print(preview(settings))
+        print(preview(settings, page))
+        if page is not None:
+            print(f"\npage: {page.resolve()}")
         return
     from stages.manager import follow
     from stages.manager import run_lifelong as run

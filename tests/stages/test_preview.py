@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel
 
+from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.world.build import WorldSizes, build_world
 from adaptinf.models import loading
 from config import Recipe, load_recipe
 from stages import context as context_module
 from stages.look import look_at
 from stages.manager import open_context
-from stages.preview import masked_text, preview
+from stages.preview import preview
 from stages.walk import plan_walk
 from stages.work import DONE, Work
 
@@ -138,7 +139,7 @@ def test_the_marked_part_of_a_sample_is_its_answers(recipe, tmp_path):
         pool = look_at(context, label).pool
         for position in range(len(pool)):
             sample = pool.sample(position)
-            shown = masked_text(context, sample)
+            shown = masked_text(masked(context.collator, sample))
             answers = [turn.text for turn in sample.turns if turn.role == "assistant"]
             assert re.findall(r"\[\[(.*?)\]\]", shown) == [f" {text}</s>" for text in answers]
             assert shown.count("<image> x 16 ") == shown.count("<image>") == len(sample.images)
