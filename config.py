@@ -140,6 +140,8 @@ class Data(Section):
     """Longest row in tokens, those of images included; null: what the model can read."""
     workers: Natural = 0
     """Processes that load rows; their number changes no result."""
+    overlap: bool = True
+    """Count what new rows share with the benchmarks and with earlier datasets."""
     strict: bool = False
     """Stop at the first row that cannot be used, instead of leaving it out and counting it."""
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from adaptinf.data import ingest
-from adaptinf.data.pool import PoolBuilder, TableWriter, stream_pool, write_remarks
+from adaptinf.data.pool import PoolBuilder, TableWriter, stream_pool, write_images, write_remarks
 from stages.context import Context, Step
 from stages.work import Counts, Progress, Work
 
-VERSION = 1
+VERSION = 2
 
 
 def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
@@ -75,6 +75,7 @@ def _ingest(
         )
     write_remarks(folder / "dropped.parquet", result.dropped)
     write_remarks(folder / "noted.parquet", result.noted)
+    write_images(folder / "images.parquet", result.images)
     counts = result.counts
     told = {
         "rows_in_pool_before": len(known),

@@ -11,6 +11,7 @@ from stages.featurize import Previous, featurize_work
 from stages.glance import glance_work
 from stages.ingest import ingest_work
 from stages.lineage import Lineage
+from stages.overlap import overlap_work
 from stages.prune import prune_work
 from stages.select import FEATURELESS, select_work
 from stages.train import train_work
@@ -24,6 +25,7 @@ class StepWorks:
     step: Step
     evaluate: tuple[Work, ...]
     ingest: Work | None = None
+    overlap: Work | None = None
     glance: Work | None = None
     featurize: Work | None = None
     select: Work | None = None
@@ -33,7 +35,7 @@ class StepWorks:
     @property
     def ordered(self) -> list[Work]:
         """The stages that this step has, in the order of the walk."""
-        before = (self.ingest, self.glance, self.featurize, self.select, self.train)
+        before = (self.ingest, self.overlap, self.glance, self.featurize, self.select, self.train)
         return [w for w in (*before, *self.evaluate, self.prune) if w is not None]
 
 
@@ -64,7 +66,22 @@ def plan_walk(context: Context) -> list[StepWorks]:
         train = train_work(context, step, ingest, select, Lineage.before(trained, across))
         evaluate = _evaluations(context, step, Lineage.after([*trained, train], across))
         prune = prune_work(context, step, ingest, featurize)
-        walk.append(StepWorks(step, evaluate, ingest, glance, featurize, select, train, prune))
+        earlier = [(w.step, w.ingest) for w in walk if w.ingest]
+        walk.append(
+            StepWorks(
+                step=step,
+                evaluate=evaluate,
+                ingest=ingest,
+                overlap=overlap_work(context, step, ingest, earlier)
+                if recipe.data.overlap
+                else None,
+                glance=glance,
+                featurize=featurize,
+                select=select,
+                train=train,
+                prune=prune,
+            )
+        )
     return walk
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, ImageOps
 
 from adaptinf.data import reasons
+from adaptinf.data.looks import look_of
 from adaptinf.errors import UserError
 
 # What the datasets hold. Pillow knows more, among them EPS, which starts Ghostscript.
@@ -37,13 +38,15 @@ _ORIENTATION = 0x0112
 class ImageInfo:
     """Size in pixels and SHA-256 of the file's bytes.
 
-    ``misnamed``: the suffix names another format than the bytes have.
+    ``misnamed``: the suffix names another format than the bytes have. ``look`` is that of
+    ``adaptinf.data.looks``.
     """
 
     width: int
     height: int
     digest: str
     misnamed: bool = False
+    look: int | None = None
 
 
 class BadImage(UserError):
@@ -87,7 +90,7 @@ def inspect_image(path: Path) -> ImageInfo:
         raise BadImage(reasons.SINGLE_PIXEL, str(path))
     named = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), format)
     digest = hashlib.sha256(raw).hexdigest()
-    return ImageInfo(image.width, image.height, digest, misnamed=named != format)
+    return ImageInfo(image.width, image.height, digest, named != format, look_of(image))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -48,10 +48,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What is said of rows, and the counts."""
+    """What is said of rows, the images of those that are kept, by name, and the counts."""
 
     dropped: list[Remark]
     noted: list[Remark]
+    images: dict[str, ImageInfo]
     counts: Counts
 
 
@@ -75,6 +76,7 @@ def ingest(
     dropped: list[Remark] = []
     noted: list[Remark] = []
     ids: set[str] = set()
+    images: dict[str, ImageInfo] = {}
     rows_in = kept = shortened = 0
     for row in _rows(source, media, encoder):
         if kept == limit:
@@ -95,13 +97,15 @@ def ingest(
             shortened += length.fits == "shortened"
             odd = (*row.notes, reasons.REPEATED_ID) if raw.source_id in ids else row.notes
             ids.add(raw.source_id)
+            images.update(zip(sample.images, row.images, strict=True))
             noted += [Remark(raw.source_id, source.name, raw.row, why) for why in odd]
         if progress is not None:
             progress(rows_in)
     builder.flush()
     by_reason = _counted(dropped)
     _require_usable(source, by_reason, kept)
-    return Ingested(dropped, noted, Counts(rows_in, kept, by_reason, shortened, _counted(noted)))
+    counts = Counts(rows_in, kept, by_reason, shortened, _counted(noted))
+    return Ingested(dropped, noted, images, counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adaptinf.data import reasons
+from adaptinf.data.images import ImageInfo
 from adaptinf.data.rows import Remark, printable
 from adaptinf.data.sample import Sample, Turn
 from adaptinf.errors import UserError
@@ -44,6 +45,16 @@ REMARK_SCHEMA = pa.schema(
         pa.field("row", pa.int64(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("look", pa.uint64()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
     ]
 )
 
@@ -282,6 +293,18 @@ def write_remarks(path: Path, remarks: Iterable[Remark]) -> None:
         for row in remarks
     ]
     _write(path, pa.Table.from_pylist(records, schema=REMARK_SCHEMA))
+
+
+def write_images(path: Path, images: Mapping[str, ImageInfo]) -> None:
+    """Writes what is known of images, in the order of their names."""
+    columns = {
+        "name": sorted(images),
+        **{
+            key: [getattr(images[name], key) for name in sorted(images)]
+            for key in ("digest", "look", "width", "height")
+        },
+    }
+    _write(path, pa.table(columns, schema=IMAGE_SCHEMA))
 
 
 def read_remarks(path: Path) -> list[Remark]:

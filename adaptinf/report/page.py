@@ -16,6 +16,7 @@ from adaptinf.report import charts, costs, headlines, wording
 from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
 from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
+from adaptinf.report.overlaps import overlaps_of
 from adaptinf.report.routes import shared_routes
 
 TILES_PER_STEP = 8
@@ -110,6 +111,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "routes": shared_routes(
             findings.step_folder(len(matrix.steps) - 1) / "evaluate" / paths[i].name for i in order
         ),
+        "overlaps": overlaps_of(findings.folder / "steps" / step for step in findings.steps),
         "last_step": matrix.steps[-1],
         "recipe": findings.recipe_text,
         "versions": findings.versions,
