@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -107,6 +108,7 @@ def main() -> None:
     written = convert(
         arguments.subset or every, arguments.out, load, seed=arguments.seed, limit=arguments.limit
     )
+    shutil.rmtree(arguments.out / ".cache", ignore_errors=True)
     for subset, count in written.items():
         print(f"{subset}: {'no training rows' if count is None else f'{count:,} rows'}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,19 @@ from rich.progress import (
 
 from adaptinf.data import download as parts
 from adaptinf.data.download import Downloads, Plan
+from adaptinf.data.ingest import ingest
+from adaptinf.data.names import DATASETS
+from adaptinf.data.pool import PoolBuilder
+from adaptinf.data.source import count_rows, find_source
 from adaptinf.errors import UserError
 
+_ROWS_READ = 200
 
-def download(root: Path, names: Sequence[str], *, dry_run: bool = False) -> None:
-    """Plan, tell, and get datasets.
+
+def download(
+    root: Path, names: Sequence[str], *, limit: int | None = None, dry_run: bool = False
+) -> None:
+    """Plan, tell, and get datasets, or the images of their first rows.
 
     Raises:
         UserError: one cannot be had.
@@ -40,14 +49,13 @@ def download(root: Path, names: Sequence[str], *, dry_run: bool = False) -> None
     shown = Progress(*columns, disable=not sys.stdout.isatty())
     with httpx2.Client(follow_redirects=True, timeout=60) as client:
         downloads = Downloads(root, client, _Bars(shown), HfApi())
-        plans = [downloads.plan(name) for name in names]
+        plans = [downloads.plan(name, limit) for name in names]
         for plan in plans:
-            print(*described(plan), sep="\n")
+            print(*described(plan, limit), sep="\n")
         if dry_run:
             return
         with shown:
-            for plan in plans:
-                downloads.get(plan)
+            downloads.get(plans, limit)
     left = [plan for plan in plans if plan.by_hand]
     for plan in plans:
         print(f"{plan.name}: {'left to do by hand, see above' if plan in left else plan.folder}")
@@ -64,17 +72,38 @@ def check(root: Path, names: Sequence[str]) -> None:
         lines = parts.check(root, name)
         errors += [UserError(line) for line in lines]
         print(f"{name}: {'complete' if not lines else f'{len(lines)} wrong'}")
+        if name in DATASETS and not lines:
+            print(f"  {_reading(root, name)}")
     if errors:
         raise UserError.group(errors)
 
 
-def described(plan: Plan) -> list[str]:
+def _reading(root: Path, name: str) -> str:
+    """What the reader makes of a dataset's first rows.
+
+    Raises:
+        UserError: not one of them can be used.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        media = Path(scratch)
+        source = find_source(name, root=root, media=media, recipe_dir=root)
+        builder = PoolBuilder(lambda table: None)
+        found = ingest(source, builder, None, 1, media, limit=_ROWS_READ).counts
+        total = count_rows(source, media)
+    problems = "".join(f", {count} {reason}" for reason, count in found.dropped.items())
+    return f"{total:,} rows; of the first {found.rows_in:,}: {found.kept:,} usable{problems}"
+
+
+def described(plan: Plan, limit: int | None = None) -> list[str]:
     """A plan in lines."""
     lines = [f"{plan.name}: {plan.entry.page}", f"  licence: {plan.entry.licence}"]
     for job in plan.jobs:
-        lines.append(f"  {_bytes(job.remote.size):>10}  {job.remote.url}")
-    if plan.jobs:
+        some = "some of " if limit is not None and job.piece.images else ""
+        lines.append(f"  {_bytes(job.remote.size):>10}  {some}{job.remote.url}")
+    if plan.jobs and limit is None:
         lines.append(f"  {_bytes(plan.size):>10}  to come; archives need as much again for a time")
+    elif plan.jobs:
+        lines.append(f"  of images come those of the first {limit:,} rows; read it with that limit")
     if plan.here:
         lines.append(f"  {plan.here} pieces are here already")
     if plan.by_hand:

@@ -12,6 +12,7 @@ class Piece:
     ``url``, or ``repo`` and ``path`` of a dataset on the hub. ``place``: its name in the dataset's
     folder; of an archive (``unpacked``) the folder whose content it becomes, "" for the dataset's
     own. ``lifted``: all of the archive is in one folder, which is left out.
+    ``images``: the archive holds images of rows, of which a few may do.
     """
 
     place: str
@@ -20,6 +21,7 @@ class Piece:
     path: str | None = None
     unpacked: bool = False
     lifted: bool = False
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Entry:
 
 _LLAVA = "liuhaotian/LLaVA-Instruct-150K"
 _VISION_FLAN = "Vision-Flan/vision-flan_191-task_1k"
+_COCO = "http://images.cocodataset.org"
 _LAMM = "openlamm/LAMM_Dataset"
 _LAMM_META = "2D_Instruct/meta_file/LAMM"
 _SCIENCEQA = "https://raw.githubusercontent.com/lupantech/ScienceQA/main/data/scienceqa"
@@ -57,25 +60,33 @@ CATALOGUE: dict[str, Entry] = {
         page=f"https://huggingface.co/datasets/{_LLAVA}",
         pieces=(
             Piece("llava_v1_5_mix665k.json", repo=_LLAVA, path="llava_v1_5_mix665k.json"),
-            Piece("coco", url="http://images.cocodataset.org/zips/train2017.zip", unpacked=True),
+            Piece(
+                "coco",
+                url=f"{_COCO}/zips/train2017.zip",
+                unpacked=True,
+                images=True,
+            ),
             Piece(
                 "gqa",
                 url="https://downloads.cs.stanford.edu/nlp/data/gqa/images.zip",
                 unpacked=True,
+                images=True,
             ),
             Piece(
                 "textvqa",
                 url="https://dl.fbaipublicfiles.com/textvqa/images/train_val_images.zip",
                 unpacked=True,
+                images=True,
             ),
-            Piece("vg", url=f"{_VG}/images.zip", unpacked=True),
-            Piece("vg", url=f"{_VG}/images2.zip", unpacked=True),
+            Piece("vg", url=f"{_VG}/images.zip", unpacked=True, images=True),
+            Piece("vg", url=f"{_VG}/images2.zip", unpacked=True, images=True),
             Piece(
                 "ocr_vqa/images",
                 repo="weizhiwang/llava_v15_instruction_images",
                 path="ocr_vqa_images_llava_v15.zip",
                 unpacked=True,
                 lifted=True,
+                images=True,
             ),
         ),
     ),
@@ -88,7 +99,7 @@ CATALOGUE: dict[str, Entry] = {
                 repo=_VISION_FLAN,
                 path="annotation_191-task_1k.json",
             ),
-            Piece("", repo=_VISION_FLAN, path="image_191-task_1k.zip", unpacked=True),
+            Piece("", repo=_VISION_FLAN, path="image_191-task_1k.zip", unpacked=True, images=True),
         ),
     ),
     "mantis": Entry(
@@ -121,7 +132,14 @@ CATALOGUE: dict[str, Entry] = {
         pieces=(
             Piece("LAMM_instruct_186k.json", repo=_LAMM, path=f"{_LAMM_META}_instruct_186k.json"),
             *(
-                Piece(name, repo=_LAMM, path=f"2D_Instruct/{name}.zip", unpacked=True, lifted=True)
+                Piece(
+                    name,
+                    repo=_LAMM,
+                    path=f"2D_Instruct/{name}.zip",
+                    unpacked=True,
+                    lifted=True,
+                    images=True,
+                )
                 for name in ("coco_images", "bamboo_images", "locount_images", "textvqa_images")
             ),
         ),
@@ -136,13 +154,21 @@ CATALOGUE: dict[str, Entry] = {
                 "images",
                 url="https://scienceqa.s3.us-west-1.amazonaws.com/images/train.zip",
                 unpacked=True,
+                images=True,
             ),
         ),
     ),
     "coco2014": Entry(
         licence="CC BY 4.0 (annotations); images under Flickr's terms of use",
         page="https://cocodataset.org/#download",
-        pieces=(Piece("", url="http://images.cocodataset.org/zips/train2014.zip", unpacked=True),),
+        pieces=(
+            Piece(
+                "",
+                url=f"{_COCO}/zips/train2014.zip",
+                unpacked=True,
+                images=True,
+            ),
+        ),
     ),
     "coco_captions": Entry(
         licence="CC BY 4.0",
@@ -150,7 +176,7 @@ CATALOGUE: dict[str, Entry] = {
         pieces=(
             Piece(
                 "",
-                url="http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+                url=f"{_COCO}/annotations/annotations_trainval2014.zip",
                 unpacked=True,
             ),
         ),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import httpx2
@@ -15,8 +16,12 @@ from huggingface_hub import HfApi, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
+from adaptinf.data import readers
 from adaptinf.data.catalogue import CATALOGUE, Entry, Piece
 from adaptinf.data.fetch import Fetcher, Remote
+from adaptinf.data.names import DATASETS
+from adaptinf.data.remote_zip import take_files
+from adaptinf.data.source import find_source
 from adaptinf.data.unpack import unpack
 from adaptinf.errors import UserError, suggestion
 
@@ -40,6 +45,12 @@ class Job:
     piece: Piece
     remote: Remote
     hub: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request of it needs."""
+        token = get_token() if self.hub else None
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     @property
     def name(self) -> str:
@@ -84,8 +95,10 @@ class Downloads:
     progress: Progress
     api: HfApi
 
-    def plan(self, name: str) -> Plan:
+    def plan(self, name: str, limit: int | None = None) -> Plan:
         """What is to come of a dataset; asks servers for names and sizes, and fetches nothing.
+
+        With a ``limit``, of its images those of the first so many rows are enough.
 
         Raises:
             UserError: an unknown name, or the hub does not answer.
@@ -93,33 +106,63 @@ class Downloads:
         entry, folder = _entry(name), self.root / name
         done = _Manifest(folder)
         pieces = [*entry.pieces, *self._subset_pieces(entry)]
-        jobs = [job for job in map(self._job, pieces) if not done.has(job.remote.url)]
+        jobs = [job for job in map(self._job, pieces) if not done.has(job.remote.url, limit)]
         here = len(pieces) - len(jobs) + sum(done.has(str(p.path)) for p in entry.brought)
         return Plan(name, entry, folder, tuple(jobs), here)
 
-    def get(self, plan: Plan) -> None:
+    def get(self, plans: Sequence[Plan], limit: int | None = None) -> None:
         """Do what is planned, one piece after the other; what is done stays done after a kill.
+
+        With a ``limit``, archives of images stay where they are, and of their files come those that
+        the first so many rows of each dataset name.
 
         Raises:
             UserError: a piece cannot be had, is not what was announced, or does not fit.
         """
+        for plan in plans:
+            for job in plan.jobs:
+                if limit is None or not job.piece.images:
+                    self._get_whole(plan, job)
+            self._put_brought(plan)
+        if limit is not None:
+            wanted = {path for plan in plans for path in _images_of(self.root, plan, limit)}
+            for plan in plans:
+                for job in (job for job in plan.jobs if job.piece.images):
+                    self._get_part(plan, job, wanted, limit)
+
+    def _get_whole(self, plan: Plan, job: Job) -> None:
+        self.progress.begin(f"{plan.name}: {job.name}", job.remote.size)
+        fetcher = Fetcher(self.client, job.headers, self.progress.advance)
+        digest = hashlib.sha256(job.remote.url.encode()).hexdigest()[:8]
+        file = fetcher.fetch(job.remote, plan.folder / ".downloads" / f"{digest}-{job.name}")
+        _Manifest(plan.folder).add(job.remote.url, self._put(plan, job.piece, file))
+        waiting_room = plan.folder / ".downloads"
+        if not any(waiting_room.iterdir()):
+            waiting_room.rmdir()
+
+    def _get_part(self, plan: Plan, job: Job, wanted: Container[Path], limit: int) -> None:
+        """The wanted files of an archive of images."""
+        self.progress.begin(f"{plan.name}: some of {job.name}", None)
+        place = plan.folder / job.piece.place
+
+        def place_of(member: PurePosixPath) -> Path | None:
+            inner = PurePosixPath(*member.parts[1:]) if job.piece.lifted else member
+            return place / inner if place / inner in wanted else None
+
+        url, advance = job.remote.url, self.progress.advance
+        taken = take_files(self.client, url, job.headers, place_of, advance)
+        names = sorted(path.relative_to(plan.folder).as_posix() for path in taken)
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        _Manifest(plan.folder).add(url, {"files": names, "limit": limit})
+
+    def _put_brought(self, plan: Plan) -> None:
+        """What a person has brought, unpacked."""
         done = _Manifest(plan.folder)
-        for job in plan.jobs:
-            self.progress.begin(f"{plan.name}: {job.name}", job.remote.size)
-            headers = {"Authorization": f"Bearer {get_token()}"} if job.hub and get_token() else {}
-            fetcher = Fetcher(self.client, headers, self.progress.advance)
-            digest = hashlib.sha256(job.remote.url.encode()).hexdigest()[:8]
-            waiting = plan.folder / ".downloads" / f"{digest}-{job.name}"
-            file = fetcher.fetch(job.remote, waiting)
-            done.add(job.remote.url, self._put(plan, job.piece, file))
         for brought in plan.entry.brought:
             file = plan.folder / str(brought.path)
             if file.is_file() and not done.has(str(brought.path)):
                 self.progress.begin(f"{plan.name}: {file.name}", None)
                 done.add(str(brought.path), self._put(plan, brought, file))
-        waiting_room = plan.folder / ".downloads"
-        if waiting_room.is_dir() and not any(waiting_room.iterdir()):
-            waiting_room.rmdir()
 
     def _put(self, plan: Plan, piece: Piece, file: Path) -> dict[str, Any]:
         """A fetched file at its place, an archive as what is in it; what the manifest keeps."""
@@ -172,7 +215,7 @@ class Downloads:
                 if name.startswith("train-") and name.endswith(".parquet"):
                     yield Piece(path, repo=repo, path=path)
                 elif name == "train_images.zip":
-                    yield Piece(subset, repo=repo, path=path, unpacked=True)
+                    yield Piece(subset, repo=repo, path=path, unpacked=True, images=True)
 
     def _size(self, url: str) -> int | None:
         try:
@@ -191,7 +234,8 @@ def check(root: Path, name: str) -> list[str]:
     """
     folder = root / name
     done = _Manifest(folder)
-    if not done.told:
+    proof = _entry(name).proof
+    if not done.told and not (proof and any(folder.glob(proof))):
         raise UserError("not downloaded", where=str(folder), hint=f"download-datasets {name}")
     lines = []
     for url, piece in done.told.items():
@@ -201,7 +245,7 @@ def check(root: Path, name: str) -> list[str]:
             count = sum(1 for place in places for _ in _files(place))
             if count < piece["count"]:
                 lines.append(f"{folder}: {count} of {piece['count']} files are left, of {url}")
-        elif places[0].is_file():
+        elif "sha256" in piece and places[0].is_file():
             with places[0].open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != piece["sha256"]:
                     lines.append(f"{places[0]}: not the bytes that came, of {url}")
@@ -226,14 +270,30 @@ class _Manifest:
             raise UserError("not a manifest", where=str(file), hint=hint) from error
         return told
 
-    def has(self, source: str) -> bool:
-        return source in self.told
+    def has(self, source: str, limit: int | None = None) -> bool:
+        """Whether a piece is here: all of it, or what ``limit`` rows need."""
+        if source not in self.told:
+            return False
+        of = self.told[source].get("limit")
+        return of is None or (limit is not None and limit <= of)
 
     def add(self, source: str, piece: dict[str, Any]) -> None:
         pieces = {**self.told, source: piece}
         draft = self.folder / f"{MANIFEST}.draft"
         draft.write_text(json.dumps({"pieces": pieces}, indent=1, sort_keys=True) + "\n")
         draft.replace(self.folder / MANIFEST)
+
+
+def _images_of(root: Path, plan: Plan, limit: int) -> Iterator[Path]:
+    """Where the images of a dataset's first rows have to be."""
+    if plan.name not in DATASETS or plan.by_hand:
+        return
+    media = plan.folder / ".media"
+    source = find_source(plan.name, root=root, media=media, recipe_dir=root)
+    if source.embedded:
+        return
+    for row in islice(readers.read(source, media), limit):
+        yield from (source.images / name for name in row.images)
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -120,7 +120,7 @@ def _of_zip(archive: Path, file: zipfile.ZipFile) -> Iterator[_Member]:
             continue
         if kind not in (0, stat.S_IFREG):
             raise _bad(archive, f"{info.filename} is no plain file")
-        path = _inside(archive, info.filename)
+        path = inside(archive, info.filename)
         yield _Member(path, info.file_size, lambda info=info: file.open(info))
 
 
@@ -130,12 +130,12 @@ def _of_tar(archive: Path, file: tarfile.TarFile) -> Iterator[_Member]:
             continue
         if not info.isreg():
             raise _bad(archive, f"{info.name} is no plain file")
-        path = _inside(archive, info.name)
+        path = inside(archive, info.name)
         yield _Member(path, info.size, lambda info=info: file.extractfile(info))
 
 
-def _inside(archive: Path, name: str) -> PurePosixPath:
-    """The name as a path below the folder that is unpacked into."""
+def inside(archive: Path | str, name: str) -> PurePosixPath:
+    """The name as a path below the folder that is unpacked into. Raises ``UserError``."""
     path = PurePosixPath(name.replace("\\", "/"))
     bad = path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name
     if bad or not path.parts:
@@ -143,6 +143,6 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     return path
 
 
-def _bad(archive: Path, seen: str) -> UserError:
+def _bad(archive: Path | str, seen: str) -> UserError:
     hint = "download it again; if it stays so, do not trust its source"
     return UserError("the archive cannot be unpacked", where=str(archive), seen=seen, hint=hint)

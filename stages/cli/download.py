@@ -20,6 +20,9 @@ def download_datasets(
     root: Annotated[
         Path, Option(metavar="DIR", envvar="ADAPTINF_DATA_ROOT", help="Folder of all datasets.")
     ] = Path("data"),
+    limit: Annotated[
+        int | None, Option(metavar="N", min=1, help="Only the images of the first N rows of each.")
+    ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Tell what is to come, and stop.")] = False,
     check: Annotated[bool, Option("--check", help="Check what has come, and stop.")] = False,
     debug: Annotated[bool, DEBUG] = False,
@@ -36,4 +39,4 @@ def download_datasets(
     if check:
         downloads.check(root, wanted)
     else:
-        downloads.download(root, wanted, dry_run=dry_run)
+        downloads.download(root, wanted, limit=limit, dry_run=dry_run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 from huggingface_hub import HfApi
+from PIL import Image
 
 from adaptinf.data import download as download_module
 from adaptinf.data.catalogue import CATALOGUE, Entry, Piece
 from adaptinf.data.download import MANIFEST, Downloads, check, names_or_all
 from adaptinf.data.names import DATASETS
 from adaptinf.errors import UserError
+from stages.downloads import check as check_downloads
 from stages.downloads import described
 
 
@@ -39,6 +42,8 @@ class Hub:
 
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    parts: bool = True
+    sent: int = 0
     url: str = ""
 
     def info(self, repo: str, path: str) -> dict:
@@ -59,7 +64,15 @@ def hub() -> Iterator[Hub]:
             pass
 
         def answer(self, body: bytes | None, head: bool = False) -> None:
-            self.send_response(404 if body is None else 200)
+            part = self.headers.get("Range") if body is not None and state.parts else None
+            if part and not part.endswith("-"):
+                first, last = map(int, part.removeprefix("bytes=").split("-"))
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
+                body = body[first : last + 1]
+                state.sent += len(body)
+            else:
+                self.send_response(404 if body is None else 200)
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
             if not head:
@@ -176,19 +189,19 @@ def test_a_plan_tells_sizes_before_anything_comes(catalogue, hub, downloads, tmp
 
 
 def test_files_come_to_their_places_and_only_once(catalogue, hub, downloads, tmp_path):
-    downloads.get(downloads.plan("talks"))
+    downloads.get([downloads.plan("talks")])
     assert contents(tmp_path / "talks") == TALKS
     assert check(tmp_path, "talks") == []
     hub.asked.clear()
     again = downloads.plan("talks")
     assert (again.jobs, again.here) == ((), 3)
-    downloads.get(again)
+    downloads.get([again])
     assert not [path for path in hub.asked if path.startswith("/datasets/")]
     assert contents(tmp_path / "talks") == TALKS
 
 
 def test_subsets_are_listed_on_the_hub(catalogue, downloads, tmp_path):
-    downloads.get(downloads.plan("many"))
+    downloads.get([downloads.plan("many")])
     assert contents(tmp_path / "many") == {
         "birds/train-0-of-1.parquet": b"table",
         "birds/train_images/a.jpg": b"a",
@@ -199,14 +212,14 @@ def test_subsets_are_listed_on_the_hub(catalogue, downloads, tmp_path):
 def test_what_needs_hands_is_told_and_then_unpacked(catalogue, downloads, tmp_path):
     plan = downloads.plan("brought")
     assert plan.by_hand == f"save it as {tmp_path}/brought/it.zip"
-    downloads.get(plan)
+    downloads.get([plan])
     assert not (tmp_path / "brought").exists()
     (tmp_path / "brought").mkdir()
     raw = archive({"it/filter_cap.json": b"{}", "it/image/1.jpg": b"one"})
     (tmp_path / "brought" / "it.zip").write_bytes(raw)
     plan = downloads.plan("brought")
     assert plan.by_hand is None
-    downloads.get(plan)
+    downloads.get([plan])
     assert contents(tmp_path / "brought") == {"filter_cap.json": b"{}", "image/1.jpg": b"one"}
     assert downloads.plan("brought").by_hand is None
     assert check(tmp_path, "brought") == []
@@ -216,14 +229,14 @@ def test_a_dataset_that_breaks_off_goes_on(catalogue, hub, downloads, tmp_path):
     bad = hub.files["more.zip"]
     hub.files["more.zip"] = archive({"../evil.txt": b"x"})
     with pytest.raises(UserError, match="leads out"):
-        downloads.get(downloads.plan("talks"))
+        downloads.get([downloads.plan("talks")])
     assert not (tmp_path / "evil.txt").exists()
     hub.files["more.zip"] = bad
     for waiting in (tmp_path / "talks" / ".downloads").iterdir():
         waiting.unlink()
     plan = downloads.plan("talks")
     assert [job.name for job in plan.jobs] == ["more.zip"]
-    downloads.get(plan)
+    downloads.get([plan])
     assert contents(tmp_path / "talks") == TALKS
 
 
@@ -231,14 +244,14 @@ def test_a_changed_file_on_the_hub_is_refused(catalogue, hub, downloads, tmp_pat
     plan = downloads.plan("many")
     hub.files["me/many/birds/train-0-of-1.parquet"] = b"other"
     with pytest.raises(UserError, match="not the file that was announced"):
-        downloads.get(plan)
+        downloads.get([plan])
     assert contents(tmp_path / "many") == {}
 
 
 def test_a_check_finds_what_is_missing_or_changed(catalogue, downloads, tmp_path):
     with pytest.raises(UserError, match="not downloaded"):
         check(tmp_path, "talks")
-    downloads.get(downloads.plan("talks"))
+    downloads.get([downloads.plan("talks")])
     (tmp_path / "talks" / "talks.json").write_bytes(b"[1, 3]")
     (tmp_path / "talks" / "coco" / "train2017" / "2.jpg").unlink()
     lines = check(tmp_path, "talks")
@@ -266,3 +279,83 @@ def test_what_a_dataset_needs_comes_before_it():
     assert set(names_or_all([])) == set(CATALOGUE)
     with pytest.raises(UserError, match="did you mean 'lavin'"):
         names_or_all(["lavn"])
+
+
+@pytest.fixture
+def flowers(monkeypatch, hub) -> None:
+    """A known dataset, of images in two archives."""
+    noise = random.Random(0)
+    raw = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(raw, "PNG")
+    names = [f"{number:03}.png" for number in range(40)]
+    rows = [
+        {
+            "id": name,
+            "image": f"{'coco' if number % 2 else 'gqa/images'}/{name}",
+            "conversations": [
+                {"from": "human", "value": f"<image>\nWhich is {name}?"},
+                {"from": "gpt", "value": name},
+            ],
+        }
+        for number, name in enumerate(names)
+    ]
+    padding = noise.randbytes(4_000_000)
+    hub.files = {
+        "me/flowers/llava_v1_5_mix665k.json": json.dumps(rows).encode(),
+        "coco.zip": archive({"big": padding, **{name: raw.getvalue() for name in names}}),
+        "gqa.zip": archive({f"top/images/{name}": raw.getvalue() for name in names}),
+    }
+    pieces = (
+        Piece("llava_v1_5_mix665k.json", repo="me/flowers", path="llava_v1_5_mix665k.json"),
+        Piece("coco", url=f"{hub.url}/plain/coco.zip", unpacked=True, images=True),
+        Piece("gqa", url=f"{hub.url}/plain/gqa.zip", unpacked=True, lifted=True, images=True),
+    )
+    entries = {"llava": Entry("MIT", "https://example.org", pieces=pieces)}
+    monkeypatch.setattr(download_module, "CATALOGUE", entries)
+
+
+def test_a_limit_takes_the_images_of_the_first_rows_only(flowers, hub, downloads, tmp_path):
+    plan = downloads.plan("llava", 5)
+    lines = "\n".join(described(plan, 5))
+    assert "some of " in lines
+    assert "first 5 rows" in lines
+    downloads.get([plan], 5)
+    here = {name for name in contents(tmp_path / "llava") if name.endswith(".png")}
+    assert here == {
+        *(f"gqa/images/{number:03}.png" for number in (0, 2, 4)),
+        *(f"coco/{number:03}.png" for number in (1, 3)),
+    }
+    assert hub.sent < 2_000_000
+    assert downloads.plan("llava", 5).jobs == downloads.plan("llava", 3).jobs == ()
+    assert check(tmp_path, "llava") == []
+    more = downloads.plan("llava", 7)
+    assert [job.name for job in more.jobs] == ["coco.zip", "gqa.zip"]
+    downloads.get([more], 7)
+    assert (tmp_path / "llava" / "coco" / "005.png").is_file()
+    whole = downloads.plan("llava")
+    assert len(whole.jobs) == 2
+    downloads.get([whole])
+    found = [name for name in contents(tmp_path / "llava") if name.endswith(".png")]
+    assert len(found) == 80
+    assert downloads.plan("llava").jobs == ()
+
+
+def test_a_limit_needs_a_server_that_gives_parts(flowers, hub, downloads):
+    hub.parts = False
+    with pytest.raises(UserError, match="gives no parts of a file"):
+        downloads.get([downloads.plan("llava", 5)], 5)
+    hub.parts = True
+    hub.files["coco.zip"] = b"no archive" * 100
+    with pytest.raises(UserError, match="cannot be read from afar"):
+        downloads.get([downloads.plan("llava", 5)], 5)
+    hub.files["coco.zip"] = archive({"../evil.png": b"x"})
+    with pytest.raises(UserError, match="leads out"):
+        downloads.get([downloads.plan("llava", 5)], 5)
+
+
+def test_a_check_reads_the_first_rows(flowers, downloads, tmp_path, capsys):
+    downloads.get([downloads.plan("llava", 5)], 5)
+    check_downloads(tmp_path, ["llava"])
+    told = capsys.readouterr().out
+    assert "llava: complete" in told
+    assert "40 rows; of the first 40: 5 usable, 35 missing-image" in told
