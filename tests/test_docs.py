@@ -14,8 +14,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from adaptinf.data import readers
 from adaptinf.data.ingest import ingest
-from adaptinf.data.pool import PoolTable
+from adaptinf.data.pool import PoolBuilder
 from adaptinf.data.source import find_source
 from adaptinf.evaluation.benchmarks import find_benchmarks
 from adaptinf.evaluation.scorers import scorer
@@ -125,9 +126,19 @@ def test_the_own_data_of_the_page_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     source = find_source(
         task.dataset, root=tmp_path, media=media, recipe_dir=recipe.recipe_dir, name=task.label
     )
-    result = ingest(source, PoolTable.empty(), (), None, 1, media)
+    result = ingest(source, PoolBuilder(lambda table: None), None, 1, media)
     assert result.counts.kept == len(json.loads(Path("my_data/rows.json").read_text())) == 3
     assert not result.dropped
+
+    Path("my_data/pairs.tsv").write_text("Is it red?\tno\nIs it blue?\tyes\n")
+    lines = find_source(
+        "pairs.tsv",
+        root=tmp_path,
+        media=media,
+        recipe_dir=recipe.recipe_dir,
+        format="lines.py:read",
+    )
+    assert [row.turns[1].text for row in readers.read(lines, media)] == ["no", "yes"]
 
     [benchmark] = find_benchmarks(tmp_path / "none", recipe.evaluate.benchmarks)
     assert benchmark.taught_by == (task.label,)
@@ -184,6 +195,7 @@ def measured_tables(page: Path) -> Iterator[tuple[str, object, str]]:
 def test_tables_are_those_that_were_measured(page: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     import bench_adapters
+    import bench_data
     import bench_selection
     import compare_routes
     import compare_tiers
@@ -195,6 +207,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
         if file == "docs/tiers.json":
             ways = [compare_tiers.worded(way) for way in found["ways"]]
             return markdown(compare_tiers.HEADS, ways)
+        if file == "docs/bench/data.json":
+            return markdown(bench_data.HEADS, found["lines"])
         if file == "docs/routes.json":
             return markdown(compare_routes.HEADS, found)
         if file == "docs/bench/adapters.json":
