@@ -1,0 +1,1 @@
+"""Official scoring of answers: rules of published benchmarks, without torch, network or Java."""
