@@ -9,6 +9,7 @@ from stages.cli.export import export_selection
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.report import forgetting_report as report_command
+from stages.cli.score import score_answers
 from stages.cli.select import select_rows
 
 RESUMES = "stopped; the same command goes on from here"
@@ -35,6 +36,7 @@ def adaptinf() -> None:
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
+    app.command("score")(guarded(score_answers, LEAVES_WHOLE))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):

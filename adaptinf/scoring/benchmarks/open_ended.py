@@ -1,0 +1,218 @@
+"""Questions with open answers: VQAv2, OK-VQA, VizWiz, TextVQA, GQA, and rows of one answer each."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptinf.scoring.files import (
+    each,
+    field_of,
+    json_file,
+    json_lines,
+    one_file,
+    rows_of,
+)
+from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, means
+from adaptinf.scoring.vqa import m4c_accuracy, vqa_accuracy
+from adaptinf.scoring.words import normalised
+
+SHORT = "\nAnswer the question using a single word or phrase."
+UNSURE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
+
+
+def _vqa(place: Path) -> list[Item]:
+    """VQAv2 and OK-VQA: an annotations file; a questions file beside it tells what is asked."""
+    file = one_file(place, "*annotations.json")
+    questions = sorted(
+        file.parent.glob(file.name.replace("mscoco", "*mscoco").replace("annotations", "questions"))
+    )
+    asked: dict[Any, str] = {}
+    if questions:
+        rows = rows_of(json_file(questions[0]), questions[0], "questions")
+        asked = dict(each(rows, questions[0], lambda row: (row["question_id"], row["question"])))
+
+    def item(row: Any) -> Item:
+        people = [field_of(answer, "answer", str) for answer in row["answers"]]
+        ident = row["question_id"]
+        return Item(
+            str(ident),
+            asked.get(ident, "") + SHORT,
+            (f"COCO_val2014_{int(row['image_id']):012}.jpg",),
+            people,
+            {"answers": row["answer_type"]} if "answer_type" in row else {},
+        )
+
+    return each(rows_of(json_file(file), file, "annotations"), file, item)
+
+
+def _vizwiz(place: Path) -> list[Item]:
+    """VizWiz: questions are numbered as they stand in the file."""
+    file = one_file(place, "val.json", "*val*.json")
+    rows = rows_of(json_file(file), file)
+
+    def item(pair: Any) -> Item:
+        number, row = pair
+        return Item(
+            str(number),
+            field_of(row, "question", str) + UNSURE + SHORT,
+            (field_of(row, "image", str),),
+            [field_of(answer, "answer", str) for answer in row["answers"]],
+            {"answers": row["answer_type"]} if "answer_type" in row else {},
+        )
+
+    return each([*enumerate(rows)], file, item)
+
+
+def _textvqa(place: Path) -> list[Item]:
+    """TextVQA: ids are those of the questions, and not of the images as LLaVA's files have them."""
+    file = one_file(place, "TextVQA_0.5.1_val.json", "*val*.json")
+
+    def item(row: Any) -> Item:
+        return Item(
+            str(row["question_id"]),
+            field_of(row, "question", str) + SHORT,
+            (f"{row['image_id']}.jpg",),
+            [str(answer) for answer in row["answers"]],
+        )
+
+    return each(rows_of(json_file(file), file, "data"), file, item)
+
+
+def _gqa(place: Path) -> list[Item]:
+    file = one_file(place, "testdev_balanced_questions.json", "*balanced_questions.json")
+    content = json_file(file)
+    rows = [*content.items()] if isinstance(content, dict) else rows_of(content, file)
+
+    def item(pair: Any) -> Item:
+        ident, row = pair
+        types = row.get("types") or {}
+        return Item(
+            ident,
+            field_of(row, "question", str) + SHORT,
+            (f"{row['imageId']}.jpg",),
+            field_of(row, "answer", str),
+            {"questions": types["structural"]} if types.get("structural") else {},
+        )
+
+    return each(rows, file, item)
+
+
+def _targets(place: Path) -> list[Item]:
+    """MixLoRA's files: ``unique_id``, ``prompt``, ``target`` and ``image_path`` a line."""
+    file = one_file(place, "*.jsonl")
+
+    def item(row: Any) -> Item:
+        prompt = field_of(row, "prompt", str).replace("[Options]", "Options")
+        image = row.get("image_path")
+        ident = str(row["unique_id"])
+        return Item(ident, prompt, (image,) if image else (), field_of(row, "target", str))
+
+    return each([row for _, row in json_lines(file)], file, item)
+
+
+def _video(place: Path) -> list[Item]:
+    """Conversations in LLaVA's form, images being frames; the first answer is right."""
+    file = one_file(place, "*.json")
+
+    def item(row: Any) -> Item:
+        asked, answer = (field_of(turn, "value", str) for turn in row["conversations"][:2])
+        images = row.get("image") or ()
+        names = (images,) if isinstance(images, str) else tuple(images)
+        return Item(str(row["id"]), asked.replace("<image>", "").strip(), names, answer)
+
+    return each(rows_of(json_file(file), file), file, item)
+
+
+def _judge_people(item: Item, text: str, rules: str) -> Verdict:
+    lenient = m4c_accuracy(text, item.right)
+    score = vqa_accuracy(text, item.right) if rules == "official" else lenient
+    return Verdict(score, max(score, lenient), text)
+
+
+def _judge_gqa(item: Item, text: str, rules: str) -> Verdict:
+    signs = str.maketrans("", "", string.punctuation)
+    bare = text.lower().translate(signs).strip()
+    lenient = bare == item.right.lower().translate(signs).strip()
+    if rules == "lmms":
+        return Verdict.of(lenient, bare)
+    said = text.rstrip(".").lower()
+    return Verdict.of(said == item.right, said, lenient)
+
+
+def _judge_target(item: Item, text: str, rules: str) -> Verdict:
+    said, right = normalised(text), normalised(item.right)
+    inside = f" {right} " in f" {said} " if right else False
+    return Verdict.of(said == right, said, inside)
+
+
+def _answered(items: Sequence[Item], verdicts: Sequence[Verdict], rules: str) -> Totals:
+    """Exact, and with the right words anywhere in the answer."""
+    exact = means(items, verdicts)
+    contained = sum(verdict.lenient for verdict in verdicts)
+    return {**exact, "contains": 100 * contained / len(verdicts) if verdicts else 0.0}
+
+
+_VQA_FILES = "v2_mscoco_val2014_annotations.json, or its folder with the questions beside it"
+
+BENCHMARKS = (
+    Benchmark(
+        "vqav2", ("llava", "official"), _VQA_FILES, _vqa, _judge_people, means, "VQA, 10 people"
+    ),
+    Benchmark(
+        "okvqa",
+        ("llava", "official"),
+        "mscoco_val2014_annotations.json, or its folder",
+        _vqa,
+        _judge_people,
+        means,
+        "VQA, 10 people",
+    ),
+    Benchmark(
+        "vizwiz",
+        ("llava", "official"),
+        "val.json",
+        _vizwiz,
+        _judge_people,
+        means,
+        "VQA, 10 people",
+    ),
+    Benchmark(
+        "textvqa",
+        ("llava", "official"),
+        "TextVQA_0.5.1_val.json",
+        _textvqa,
+        _judge_people,
+        means,
+        "m4c, 10 people",
+    ),
+    Benchmark(
+        "gqa",
+        ("llava", "lmms"),
+        "testdev_balanced_questions.json",
+        _gqa,
+        _judge_gqa,
+        means,
+        "GQA's accuracy",
+    ),
+    Benchmark(
+        "targets",
+        ("exact",),
+        "a JSON Lines file of unique_id, prompt, target, as MixLoRA's are",
+        _targets,
+        _judge_target,
+        _answered,
+        "MixLoRA",
+    ),
+    Benchmark(
+        "video",
+        ("exact",),
+        "a JSON list of conversations, the first answer being right",
+        _video,
+        _judge_target,
+        _answered,
+        "Adapt-infinity's video sets",
+    ),
+)

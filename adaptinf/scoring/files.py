@@ -1,0 +1,143 @@
+"""Label files and answers as they come: what is wrong with them is told by file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from adaptinf.errors import UserError
+
+T = TypeVar("T")
+
+
+def json_file(path: Path) -> Any:
+    """The content of a JSON file. Raises ``UserError``."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"broken JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Numbers and contents of the lines of a JSON Lines file. Raises ``UserError``."""
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except ValueError as error:
+                        raise UserError("not JSON", where=f"{path}:{number}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+
+
+def rows_of(content: Any, path: Path, key: str | None = None) -> list[Any]:
+    """The list in a file, or under a key of its object. Raises ``UserError``."""
+    found = content.get(key) if key and isinstance(content, dict) else content
+    if not isinstance(found, list):
+        where = f"a list of {key}" if key else "a list"
+        raise UserError(f"expected {where}", where=str(path), seen=type(found).__name__)
+    return found
+
+
+def each(rows: Sequence[Any], path: Path, make: Callable[[Any], T]) -> list[T]:
+    """``make`` of every row. Raises ``UserError`` with the row's number where one lacks a field."""
+    made = []
+    for number, row in enumerate(rows):
+        try:
+            made.append(make(row))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            told = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(
+                f"row {number} of the labels cannot be read: {told}", where=str(path)
+            ) from error
+    return made
+
+
+def one_file(place: Path, *patterns: str) -> Path:
+    """The place itself if it is a file, else the one file in it of these patterns.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    if place.is_file():
+        return place
+    found = [file for pattern in patterns for file in sorted(place.glob(pattern))]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise UserError(
+            "cannot tell which file holds the labels",
+            where=str(place),
+            seen=names,
+            hint=f"expected one of {' or '.join(patterns)}; or give the file itself",
+        )
+    return found[0]
+
+
+@dataclass(slots=True)
+class Answers:
+    """Texts by question id, and what was odd about the file that they are from.
+
+    ``malformed`` are numbers of lines, ``repeated`` ids of which a later line has the same text,
+    ``contradicted`` those of which it has another: the first counts.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    malformed: list[int] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
+
+    def add(self, question_id: str, text: str) -> None:
+        """One more answer."""
+        known = self.texts.setdefault(question_id, text)
+        if known is not text:
+            (self.repeated if known == text else self.contradicted).append(question_id)
+
+
+def read_answers(path: Path) -> Answers:
+    """Answers in LLaVA's form: a JSON object a line, with ``question_id`` and ``text``.
+
+    Raises:
+        UserError: the file cannot be read, or holds no answer at all.
+    """
+    answers = Answers()
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    pair = _answer(line)
+                    if pair is None:
+                        answers.malformed.append(number)
+                    else:
+                        answers.add(*pair)
+    except OSError as error:
+        raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+    if not answers.texts:
+        hint = 'a line is {"question_id": ..., "text": ...}'
+        raise UserError("no answers here", where=str(path), hint=hint)
+    return answers
+
+
+def _answer(line: str) -> tuple[str, str] | None:
+    try:
+        row = json.loads(line)
+        ident, text = row["question_id"], row["text"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(ident, str | int) or isinstance(ident, bool) or not isinstance(text, str):
+        return None
+    return str(ident), text.strip()
+
+
+def field_of(row: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A field of that type. Raises ``ValueError`` that names it."""
+    value = row[name]
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {type(value).__name__}, not {kind.__name__}")
+    return value

@@ -1,0 +1,30 @@
+"""``adaptinf score``: answers of a benchmark by its own rules; needs no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from stages.cli.guard import DEBUG
+
+
+def score_answers(
+    benchmark: Annotated[str, Option(metavar="NAME", help="As in vqav2; see docs/scoring.md.")],
+    answers: Annotated[
+        Path, Option(metavar="FILE", help="JSON Lines with question_id and text, as LLaVA's are.")
+    ],
+    labels: Annotated[Path, Option(metavar="PATH", help="The benchmark's own file or folder.")],
+    rules: Annotated[
+        str | None, Option(metavar="NAME", help="Where rules differ. [default: the first known]")
+    ] = None,
+    json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Score answers by the official rules of a published benchmark."""
+    from adaptinf.scoring.result import score_files
+    from stages.scores import described
+
+    result = score_files(benchmark, answers, labels, rules)
+    print(result.json() if json else described(result))

@@ -1,0 +1,42 @@
+"""Scores of a benchmark's answers, for people."""
+
+from __future__ import annotations
+
+from adaptinf.console import count_text, table
+from adaptinf.scoring.result import Result
+
+_WORDS = {
+    "missing": "questions without an answer, counted wrong",
+    "unread": "answers out of which nothing could be read, counted wrong",
+    "extra": "answers to no question, left out",
+    "repeated": "answers given twice alike, counted once",
+    "contradicted": "answers given twice unlike, the first counts",
+    "malformed": "lines that hold no answer, left out",
+}
+
+
+def described(result: Result) -> str:
+    """A result in lines of at most 100 columns."""
+    outcomes = result.outcomes
+    lines = [
+        f"{result.benchmark} by the rules of {result.rules} ({result.source})",
+        f"{count_text(outcomes.answered)} of {count_text(outcomes.questions)} questions answered",
+    ]
+    for name, words in _WORDS.items():
+        if count := getattr(outcomes, name):
+            shown = ", ".join(result.examples[name])
+            more = ", ..." if count > len(result.examples[name]) else ""
+            lines.append(f"  {count_text(count)} {words}: {shown}{more}")
+    if outcomes.other_order:
+        lines.append("  the answers stand in another order than the questions, which is all right")
+    rows = [[name, f"{value:.2f}"] for name, value in result.totals.items()]
+    low, high = result.interval
+    lines += [
+        "",
+        table(rows, ["measure", "value"], width=100),
+        "",
+        f"mean of the questions: {result.mean:.2f}, 95 % interval {low:.2f} to {high:.2f}",
+    ]
+    if result.lenient > result.mean:
+        lines.append(f"not minding their form: {result.lenient:.2f}")
+    return "\n".join(lines)
