@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import statistics
 import subprocess
@@ -118,8 +119,20 @@ def ingest_file(file: Path, processor: str | None) -> dict[str, float]:
     with TableWriter(file.with_suffix(".parquet")) as pool:
         result = ingest(source, PoolBuilder(pool.write), encoder, 1, file.parent / "media")
     seconds = time.perf_counter() - started
-    peak = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"rows": result.counts.kept, "seconds": seconds, "peak": peak}
+    return {"rows": result.counts.kept, "seconds": seconds, "peak": peak_bytes()}
+
+
+def peak_bytes() -> float:
+    """Largest resident memory of this process.
+
+    Linux's ``getrusage`` would count that of the process which started it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if found:
+            return 1024.0 * int(found[1])
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def batch_seconds(pool_file: Path) -> float:

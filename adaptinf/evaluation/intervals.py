@@ -20,8 +20,14 @@ class Interval:
     high: float
 
 
-def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int) -> Interval:
-    """95 % percentile bootstrap interval of the mean of ``values`` [n], from 2,000 resamples.
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray,
+    seed: int,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """Percentile bootstrap interval of the mean of ``values`` [n], of 95 % unless said otherwise.
 
     The mean of a resample depends only on how often each distinct value was drawn, so that one
     multinomial draw over the distinct values stands for n draws of items (Efron & Tibshirani 1993,
@@ -37,9 +43,9 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, seed: int) -> Inter
     rng = np.random.default_rng(seed)
     block = max(1, DRAWS_AT_ONCE // distinct.size)
     draws = (
-        rng.multinomial(items.size, counts / items.size, size=min(block, RESAMPLES - start))
-        for start in range(0, RESAMPLES, block)
+        rng.multinomial(items.size, counts / items.size, size=min(block, resamples - start))
+        for start in range(0, resamples, block)
     )
     means = np.concatenate([drawn @ distinct for drawn in draws]) / items.size
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

@@ -47,7 +47,13 @@ def rows_of(content: Any, path: Path, key: str | None = None) -> list[Any]:
 
 
 def each(rows: Sequence[Any], path: Path, make: Callable[[Any], T]) -> list[T]:
-    """``make`` of every row. Raises ``UserError`` with the row's number where one lacks a field."""
+    """``make`` of every row.
+
+    Raises:
+        UserError: there is none, or, with its number, one that lacks a field.
+    """
+    if not rows:
+        raise UserError("no rows here", where=str(path))
     made = []
     for number, row in enumerate(rows):
         try:
@@ -61,14 +67,15 @@ def each(rows: Sequence[Any], path: Path, make: Callable[[Any], T]) -> list[T]:
 
 
 def one_file(place: Path, *patterns: str) -> Path:
-    """The place itself if it is a file, else the one file in it of these patterns.
+    """The place itself if it is a file, else the one file in it of the first pattern that has any.
 
     Raises:
         UserError: there is none, or more than one.
     """
     if place.is_file():
         return place
-    found = [file for pattern in patterns for file in sorted(place.glob(pattern))]
+    every = (sorted(place.glob(pattern)) for pattern in patterns)
+    found = next((files for files in every if files), [])
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise UserError(

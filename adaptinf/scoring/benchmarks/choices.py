@@ -92,7 +92,8 @@ def _mmbench(place: Path) -> list[Item]:
 def _seed(place: Path) -> list[Item]:
     file = one_file(place, "SEED-Bench.json")
     content = json_file(file)
-    kinds = {number: name for name, number in (content.get("question_type") or {}).items()}
+    named = content.get("question_type") if isinstance(content, dict) else None
+    kinds = {number: name for name, number in (named or {}).items()}
 
     def item(row: Any) -> Item:
         options = tuple(str(row[f"choice_{x}"]) for x in "abcd")

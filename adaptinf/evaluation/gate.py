@@ -1,0 +1,125 @@
+"""Whether a run has forgotten more than it may: what each benchmark lost, item by item."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from adaptinf.errors import UserError
+from adaptinf.evaluation.intervals import bootstrap_interval
+from adaptinf.evaluation.matrix import AccuracyMatrix
+
+ERROR = 0.05
+"""Chance that a run which lost just the tolerance everywhere is stopped for any benchmark."""
+
+POWER = 0.8
+RESAMPLES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a benchmark lost from step ``before`` to the last one, in points of its ``items``.
+
+    Before is the step that taught it, or the base model where none did. ``low`` is the least that
+    it lost, at the level of the gate. ``visible`` is the loss that a benchmark of so many items, as
+    different from item to item as these, shows four times in five.
+    """
+
+    benchmark: str
+    skill: str
+    before: str
+    after: str
+    items: int
+    lost: float
+    low: float
+    visible: float
+
+    def is_beyond(self, tolerance: float) -> bool:
+        """Whether it has lost more than ``tolerance`` points, and not by chance."""
+        return self.low > tolerance
+
+
+def losses(run: Path, tolerance: float) -> list[Loss]:
+    """The loss of every benchmark that has a step after the one it is compared with.
+
+    The same questions are compared before and after. The level of the intervals is shared among
+    the benchmarks (Bonferroni), so that many of them do not raise the chance of a false alarm.
+
+    Raises:
+        UserError: no matrix, or answers that are not to the same questions.
+    """
+    file = run / "matrix.json"
+    if not file.is_file():
+        raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
+    matrix = AccuracyMatrix.from_json(file.read_text())
+    last = len(matrix.steps) - 1
+    pairs = [
+        (column, column.learned_at or 0)
+        for column in matrix.benchmarks
+        if (column.learned_at or 0) < last
+    ]
+    found = []
+    for column, step in pairs:
+        before, after = (
+            _scores(_folder(run, matrix.steps, number) / "evaluate" / column.name)
+            for number in (step, last)
+        )
+        if before.keys() != after.keys():
+            raise UserError(
+                "the answers before and after are not to the same questions",
+                where=column.name,
+                hint="evaluate both steps with the same evaluate.limit and question files",
+            )
+        lost = np.array([before[ident] - after[ident] for ident in before])
+        found.append(
+            Loss(
+                benchmark=column.name,
+                skill=column.skill,
+                before=matrix.steps[step],
+                after=matrix.steps[last],
+                items=len(lost),
+                lost=float(lost.mean()),
+                low=least_loss(lost, len(pairs)),
+                visible=tolerance + visible_loss(lost, len(pairs)),
+            )
+        )
+    return found
+
+
+def least_loss(lost: np.ndarray, comparisons: int = 1) -> float:
+    """What was lost at least [items, points], at the gate's level shared by so many comparisons."""
+    level = 1 - 2 * ERROR / comparisons
+    return bootstrap_interval(lost, seed=0, level=level, resamples=RESAMPLES).low
+
+
+def visible_loss(lost: np.ndarray, comparisons: int = 1) -> float:
+    """How far beyond the tolerance a loss must be to be seen four times in five, in points.
+
+    By the normal approximation, from the spread of the differences [items] themselves.
+    """
+    error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
+    quantile = NormalDist().inv_cdf
+    return (quantile(1 - ERROR / comparisons) + quantile(POWER)) * error
+
+
+def _folder(run: Path, steps: Sequence[str], number: int) -> Path:
+    return run / "steps" / ("0-base" if number == 0 else steps[number])
+
+
+def _scores(folder: Path) -> Mapping[str, float]:
+    """Scores in percent by question; a question's id and its prompt name it."""
+    file = folder / "predictions.jsonl"
+    if not file.is_file():
+        raise UserError("no answers here", where=str(file), hint="run the recipe to its end")
+    scores = {}
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            scores[f"{row['question_id']} {row['prompt']}"] = 100.0 * row["score"]
+    return scores
