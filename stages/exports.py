@@ -83,7 +83,7 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None, dtype: str =
         )
     source = ModelSource(base or found.base, dtype=dtype)
     with _whole(out) as draft:
-        model = merge(_adapted(folder, found, source))
+        model = merge(adapted_model(folder, found, source))
         model.save_pretrained(draft)
         load_processor(source).save_pretrained(draft)
 
@@ -110,7 +110,7 @@ def export_lora(
         if found.route == "lora":
             shutil.copytree(folder, draft, dirs_exist_ok=True)
             return None
-        model = _adapted(folder, found, ModelSource(base or found.base))
+        model = adapted_model(folder, found, ModelSource(base or found.base))
         if found.route == "dora":
             from adaptinf.adapters.truncation import truncate_dora
 
@@ -123,7 +123,7 @@ def export_lora(
         return freeze_route(model, draft, rows).error
 
 
-def _adapted(folder: Path, found: Inspection, source: ModelSource) -> PeftModel:
+def adapted_model(folder: Path, found: Inspection, source: ModelSource) -> PeftModel:
     """The base model with the adapter on it, and in its weights those that belong there."""
     from adaptinf.adapters import load_adapter, merge
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 from adaptinf.console import count_text, table
 from adaptinf.scoring.result import Result
+
+if TYPE_CHECKING:
+    from stages.evaluation import Scored
 
 _WORDS = {
     "missing": "questions without an answer, counted wrong",
@@ -40,3 +49,27 @@ def described(result: Result) -> str:
     if result.lenient > result.mean:
         lines.append(f"not minding their form: {result.lenient:.2f}")
     return "\n".join(lines)
+
+
+def listed(scores: Sequence[Scored], *, as_json: bool = False) -> str:
+    """The headlines of several benchmarks, in a table or as JSON."""
+    if as_json:
+        return json.dumps([asdict(one) for one in scores], indent=1)
+    rows = [
+        [
+            one.benchmark,
+            f"{one.items:,}",
+            one.measure,
+            f"{one.value:.2f}",
+            f"{one.mean:.2f}",
+            f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
+        ]
+        for one in scores
+    ]
+    header = ["benchmark", "items", "measure", "value", "mean of items", "95 % interval"]
+    return table(rows, header, width=100)
+
+
+def progress_line(name: str, questions: int, done: int) -> None:
+    """How far a benchmark is, where it can be seen without disturbing what is printed."""
+    print(f"{name}: {done:,} of {questions:,}", file=sys.stderr, flush=True)

@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from adaptinf.errors import UserError, suggestion
+from adaptinf.scoring import words
+from adaptinf.scoring.transcription import similarity
+from adaptinf.scoring.yes_no import lenient_answer
 
 Scorer = Callable[[str, str], float]
 
+_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:\s]|$)")
 _PHRASE_ENDS = re.compile(r",|\band\b")
 
 
@@ -40,7 +44,42 @@ def _phrase_counts(text: str) -> Counter[str]:
     return Counter(part for part in parts if part)
 
 
-_BY_NAME: dict[str, Scorer] = {"exact": exact, "phrases": phrases}
+def vqa_words(prediction: str, answer: str) -> float:
+    """1.0 where both are equal by the rules of VQA: articles, signs and spelt numbers aside."""
+    return float(words.normalised(prediction) == words.normalised(answer))
+
+
+def contains(prediction: str, answer: str) -> float:
+    """1.0 where the words of the answer stand in the text, by the same rules."""
+    wanted = words.normalised(answer)
+    return float(bool(wanted) and f" {wanted} " in f" {words.normalised(prediction)} ")
+
+
+def letter(prediction: str, answer: str) -> float:
+    """1.0 where the text begins with the right option's letter: ``B``, ``(B)``, ``B. blue``."""
+    found = _LETTER.match(prediction.strip())
+    return float(found is not None and found[1].upper() == answer.strip().upper())
+
+
+def yes_no(prediction: str, answer: str) -> float:
+    """1.0 where the text says yes or no as the answer does, and not both."""
+    return float(lenient_answer(prediction) == answer.strip().lower())
+
+
+def transcription(prediction: str, answer: str) -> float:
+    """1 minus the edit distance, as a share of the longer text."""
+    return similarity(prediction.strip(), answer.strip())
+
+
+_BY_NAME: dict[str, Scorer] = {
+    "exact": exact,
+    "phrases": phrases,
+    "words": vqa_words,
+    "contains": contains,
+    "letter": letter,
+    "yes-no": yes_no,
+    "transcription": transcription,
+}
 
 SCORERS = tuple(_BY_NAME)
 

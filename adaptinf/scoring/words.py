@@ -8,6 +8,7 @@ code of VQA itself has. Both have quirks that are kept, since scores are only co
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SIGNS = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"(?<=\d),+(?=\d)")
@@ -61,12 +62,14 @@ def _restored() -> dict[str, str]:
 _RESTORED = _restored()
 
 
+@lru_cache(maxsize=1 << 16)
 def normalised(text: str) -> str:
     """An answer by m4c's rules: lower case, no articles, numbers as digits, signs gone."""
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return cleaned(text)
 
 
+@lru_cache(maxsize=1 << 16)
 def cleaned(text: str) -> str:
     """The same without its first step, as the evaluation of VQA has it."""
     return _without_articles(without_signs(flat(text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stages.cli import adapter
 from stages.cli.check import check_rows
 from stages.cli.download import download_datasets as download_command
+from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
@@ -36,6 +37,7 @@ def adaptinf() -> None:
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
+    app.command("evaluate")(guarded(evaluate_model, RESUMES))
     app.command("score")(guarded(score_answers, LEAVES_WHOLE))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")

@@ -67,3 +67,25 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 
 def test_names() -> None:
     assert SCORERS == ("exact", "phrases")
+
+
+@pytest.mark.parametrize(
+    ("metric", "prediction", "answer", "score"),
+    [
+        ("words", "The two dogs!", "2 dogs", 1.0),
+        ("words", "dogs", "2 dogs", 0.0),
+        ("contains", "It is a red bus, I think.", "red bus", 1.0),
+        ("contains", "reddish bus", "red", 0.0),
+        ("contains", "anything", "", 0.0),
+        ("letter", "(B) blue", "B", 1.0),
+        ("letter", "b", "B", 1.0),
+        ("letter", "B: blue", "b", 1.0),
+        ("letter", "Blue", "B", 0.0),
+        ("letter", "", "B", 0.0),
+        ("yes-no", "No, it is not.", "no", 1.0),
+        ("yes-no", "yes and no", "yes", 0.0),
+        ("transcription", "EXlT ", "EXIT", 0.75),
+    ],
+)
+def test_further_metrics(metric: str, prediction: str, answer: str, score: float) -> None:
+    assert scorer(metric)(prediction, answer) == score

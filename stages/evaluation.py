@@ -1,0 +1,231 @@
+"""``adaptinf evaluate``: a model's answers to benchmarks, outside of a run, and their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptinf.adapters.inspection import inspect_adapter
+from adaptinf.data.encoder import Encoder
+from adaptinf.data.images import BadImage, locate
+from adaptinf.errors import UserError
+from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
+from adaptinf.evaluation.generation import Generator
+from adaptinf.evaluation.intervals import bootstrap_interval
+from adaptinf.evaluation.scorers import scorer
+from adaptinf.models.loading import (
+    ModelSource,
+    load_config,
+    load_model,
+    load_processor,
+    model_fingerprint,
+)
+from adaptinf.scoring.benchmarks import BENCHMARKS
+from adaptinf.scoring.files import Answers
+from adaptinf.scoring.result import find_benchmark, score
+from stages.exports import adapted_model
+from stages.work import digest_of, file_digests, write_atomically
+
+NEW_TOKENS = {"coco_captions": 128, "chinese_captions": 128, "targets": 1024, "scienceqa": 1024}
+"""Longest answers where they are not 128, as LLaVA has them."""
+
+_LISTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to evaluate, and how: see the command's options."""
+
+    model: str
+    adapter: Path | None
+    benchmarks: Sequence[str]
+    data_dir: Path
+    out: Path
+    limit: int | None = None
+    batch_size: int = 16
+    rules: str | None = None
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A benchmark's headline, the mean of its questions, and the interval of that; in percent."""
+
+    benchmark: str
+    items: int
+    measure: str
+    value: float
+    mean: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Questions of a benchmark, and what scores the answers to them."""
+
+    benchmark: Benchmark
+    questions: list[Question]
+    judge: Callable[[list[str]], tuple[Scored, dict[str, Any]]]
+
+
+def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Scored]:
+    """Answer and score benchmarks, one after the other, from wherever an earlier try ended.
+
+    ``order.out`` gets a folder for each, with ``answers.jsonl`` in LLaVA's form and
+    ``scores.json``. ``advance`` is told the benchmark's name, its questions and those done.
+
+    Raises:
+        UserError: an unknown benchmark, an image that is missing, or answers of another model.
+    """
+    asked = [_asked(name, order) for name in order.benchmarks]
+    for one in asked:
+        _require_images(one)
+    source = ModelSource(order.model, dtype=order.dtype)
+    named = _fingerprint(order, source)
+    pending = [one for one in asked if not _is_done(order.out / one.benchmark.name, one, named)]
+    generator = _generator(order, source) if pending else None
+    scores = []
+    for one in asked:
+        folder = order.out / one.benchmark.name
+        if generator is not None and one in pending:
+            _answer(one, folder, generator, named, advance)
+        texts = [json.loads(line)["text"] for line in (folder / "answers.jsonl").open()]
+        scored, told = one.judge(texts)
+        write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
+        scores.append(scored)
+    return scores
+
+
+def _generator(order: Order, source: ModelSource) -> Generator:
+    processor = load_processor(source)
+    longest = load_config(source).get_text_config().max_position_embeddings
+    encoder = Encoder(processor, min(longest, processor.tokenizer.model_max_length))
+    if order.adapter is None:
+        model: Any = load_model(source)
+    else:
+        model = adapted_model(order.adapter, inspect_adapter(order.adapter), source)
+    return Generator(model.eval(), encoder, order.batch_size)
+
+
+def _answer(
+    one: _Asked,
+    folder: Path,
+    generator: Generator,
+    named: str,
+    advance: Callable[[str, int, int], None],
+) -> None:
+    """Write ``answers.jsonl``; what an earlier try has answered is not asked again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "order.txt", _key(one, named))
+    done = 0
+
+    def told(rows: int) -> None:
+        nonlocal done
+        done += rows
+        advance(one.benchmark.name, len(one.questions), done)
+
+    partial = folder / "answers.partial.jsonl"
+    texts = generator.answer(one.benchmark, one.questions, partial, told)
+    lines = [
+        {
+            "question_id": question.question_id,
+            "prompt": question.text,
+            "text": text,
+            "answer_id": f"{named[:8]}-{number}",
+            "model_id": named[:12],
+            "metadata": {},
+        }
+        for number, (question, text) in enumerate(zip(one.questions, texts, strict=True))
+    ]
+    whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_atomically(folder / "answers.jsonl", whole)
+    partial.unlink()
+
+
+def _is_done(folder: Path, one: _Asked, named: str) -> bool:
+    """Whether the answers are there. Raises where those of another model or question are."""
+    key = folder / "order.txt"
+    if key.is_file() and key.read_text() != _key(one, named):
+        raise UserError(
+            "answers of another model, adapter or question file are here",
+            where=str(folder),
+            hint="choose another folder with --out, or remove this one",
+        )
+    return (folder / "answers.jsonl").is_file()
+
+
+def _key(one: _Asked, named: str) -> str:
+    questions = [[q.question_id, q.text, list(q.images)] for q in one.questions]
+    return digest_of([named, one.benchmark.max_new_tokens, questions])
+
+
+def _fingerprint(order: Order, source: ModelSource) -> str:
+    adapter = file_digests(order.adapter) if order.adapter else {}
+    return digest_of([model_fingerprint(source), adapter])
+
+
+def _asked(name: str, order: Order) -> _Asked:
+    return _published(name, order) if name in BENCHMARKS else _own(name, order)
+
+
+def _published(name: str, order: Order) -> _Asked:
+    """A published benchmark, of the folder ``data_dir/NAME``."""
+    benchmark, rules = find_benchmark(name, order.rules)
+    labels = order.data_dir / name
+    if not labels.exists():
+        hint = f"expected {benchmark.labels}"
+        raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
+    items = benchmark.read(labels)[: order.limit]
+    images = labels / "images" if (labels / "images").is_dir() else labels
+    questions = [Question(item.question_id, item.text, "", item.images) for item in items]
+    tokens = NEW_TOKENS.get(name, 128)
+    shown = Benchmark(name, name, labels, images, rules, tokens, ())
+
+    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
+        ids = (item.question_id for item in items)
+        result = score(benchmark, items, Answers(dict(zip(ids, texts, strict=True))), rules)
+        measure, value = next(iter(result.totals.items()))
+        scored = Scored(name, len(items), measure, value, result.mean, result.interval)
+        return scored, asdict(result)
+
+    return _Asked(shown, questions, judge)
+
+
+def _own(name: str, order: Order) -> _Asked:
+    """One of one's own: the path of its YAML file, or its name in ``data_dir/benchmarks``."""
+    (benchmark,) = find_benchmarks(order.data_dir / "benchmarks", [name])
+    questions = benchmark.items(order.limit)
+    worth = scorer(benchmark.metric)
+
+    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
+        scores = [
+            100 * worth(text, question.answer)
+            for text, question in zip(texts, questions, strict=True)
+        ]
+        interval = bootstrap_interval(scores, seed=0)
+        ends, mean = (interval.low, interval.high), sum(scores) / len(scores)
+        scored = Scored(benchmark.name, len(scores), benchmark.metric, mean, mean, ends)
+        return scored, asdict(scored)
+
+    return _Asked(benchmark, questions, judge)
+
+
+def _require_images(one: _Asked) -> None:
+    """Before hours of answering, that no image is missing."""
+    missing = []
+    for name in dict.fromkeys(name for question in one.questions for name in question.images):
+        try:
+            if not locate(one.benchmark.images, name).is_file():
+                missing.append(name)
+        except BadImage:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            f"{len(missing)} images of {one.benchmark.name} are missing",
+            where=str(one.benchmark.images),
+            seen=", ".join(missing[:_LISTED]),
+            hint="put them there, or a link to their folder under the name images",
+        )
