@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -12,8 +10,8 @@ from statistics import NormalDist
 import numpy as np
 
 from adaptinf.errors import UserError
+from adaptinf.evaluation.answered import read_matrix, step_scores
 from adaptinf.evaluation.intervals import bootstrap_interval
-from adaptinf.evaluation.matrix import AccuracyMatrix
 
 ERROR = 0.05
 """Chance that a run which lost just the tolerance everywhere is stopped for any benchmark."""
@@ -54,10 +52,7 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     Raises:
         UserError: no matrix, or answers that are not to the same questions.
     """
-    file = run / "matrix.json"
-    if not file.is_file():
-        raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
-    matrix = AccuracyMatrix.from_json(file.read_text())
+    matrix = read_matrix(run)
     last = len(matrix.steps) - 1
     pairs = [
         (column, column.learned_at or 0)
@@ -67,8 +62,7 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     found = []
     for column, step in pairs:
         before, after = (
-            _scores(_folder(run, matrix.steps, number) / "evaluate" / column.name)
-            for number in (step, last)
+            step_scores(run, matrix.steps, number, column.name) for number in (step, last)
         )
         if before.keys() != after.keys():
             raise UserError(
@@ -106,20 +100,3 @@ def visible_loss(lost: np.ndarray, comparisons: int = 1) -> float:
     error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
     quantile = NormalDist().inv_cdf
     return (quantile(1 - ERROR / comparisons) + quantile(POWER)) * error
-
-
-def _folder(run: Path, steps: Sequence[str], number: int) -> Path:
-    return run / "steps" / ("0-base" if number == 0 else steps[number])
-
-
-def _scores(folder: Path) -> Mapping[str, float]:
-    """Scores in percent by question; a question's id and its prompt name it."""
-    file = folder / "predictions.jsonl"
-    if not file.is_file():
-        raise UserError("no answers here", where=str(file), hint="run the recipe to its end")
-    scores = {}
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            scores[f"{row['question_id']} {row['prompt']}"] = 100.0 * row["score"]
-    return scores

@@ -36,6 +36,19 @@ def bootstrap_interval(
     Raises:
         ValueError: no values, or one that is not finite.
     """
+    means = resampled_means(values, seed, resamples)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def resampled_means(
+    values: Sequence[float] | np.ndarray, seed: int, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Means [resamples] of as many draws of all ``values`` [n] with replacement.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
     items = np.asarray(values, dtype=np.float64)
     if items.ndim != 1 or items.size == 0 or not np.isfinite(items).all():
         raise ValueError("an interval needs a list of at least one finite value")
@@ -46,6 +59,5 @@ def bootstrap_interval(
         rng.multinomial(items.size, counts / items.size, size=min(block, resamples - start))
         for start in range(0, resamples, block)
     )
-    means = np.concatenate([drawn @ distinct for drawn in draws]) / items.size
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    means: np.ndarray = np.concatenate([drawn @ distinct for drawn in draws]) / items.size
+    return means

@@ -1,0 +1,158 @@
+"""Two runs against each other, question by question, where both were asked the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from scipy.stats import permutation_test
+
+from adaptinf.evaluation.answered import read_matrix, step_scores
+from adaptinf.evaluation.intervals import Interval, bootstrap_interval, resampled_means
+
+PERMUTATIONS = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A benchmark after the last steps of two runs: scores in percent, second minus first.
+
+    ``chance`` is how likely so large a difference is if the runs were alike (signs of the items'
+    differences exchanged at random), held against all benchmarks at once by Holm's method.
+    """
+
+    benchmark: str
+    items: int
+    first: float
+    second: float
+    interval: Interval
+    chance: float
+
+    @property
+    def points(self) -> float:
+        """By how much the second run is better."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``differences`` of what both were asked alike, their mean over benchmarks with its interval.
+
+    ``refused`` tells of other benchmarks why they are not compared. ``settings`` are those of the
+    recipes that differ, by key: first and second value.
+    """
+
+    differences: list[Difference]
+    mean: float | None
+    interval: Interval | None
+    refused: dict[str, str]
+    settings: dict[str, tuple[Any, Any]]
+
+
+def compare_runs(first: Path, second: Path) -> Comparison:
+    """The last step of two runs.
+
+    Raises:
+        UserError: one has no matrix.
+    """
+    matrices = read_matrix(first), read_matrix(second)
+    columns = [{column.name: column for column in matrix.benchmarks} for matrix in matrices]
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys([*columns[0], *columns[1]]):
+        if not (name in columns[0] and name in columns[1]):
+            refused[name] = "only one of the runs has it"
+        elif columns[0][name].metric != columns[1][name].metric:
+            refused[name] = "scored by different metrics"
+        else:
+            scores = [
+                step_scores(run, matrix.steps, len(matrix.steps) - 1, name)
+                for run, matrix in zip((first, second), matrices, strict=True)
+            ]
+            if scores[0].keys() == scores[1].keys():
+                pairs[name] = tuple(np.array([s[q] for q in scores[0]]) for s in scores)  # type: ignore[assignment]
+            else:
+                both = len(scores[0].keys() & scores[1].keys())
+                most = max(map(len, scores))
+                refused[name] = f"only {both} of {most} questions are the same, prompts included"
+    mean, interval = _mean_difference([two - one for one, two in pairs.values()])
+    return Comparison(_differences(pairs), mean, interval, refused, _settings(first, second))
+
+
+def _differences(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Difference]:
+    chances = _holm([_chance(one, two) for one, two in pairs.values()])
+    return [
+        Difference(
+            name,
+            len(one),
+            float(one.mean()),
+            float(two.mean()),
+            bootstrap_interval(two - one, seed=0),
+            chance,
+        )
+        for (name, (one, two)), chance in zip(pairs.items(), chances, strict=True)
+    ]
+
+
+def _chance(one: np.ndarray, two: np.ndarray) -> float:
+    apart = (two - one)[two != one]
+    if not apart.size:
+        return 1.0
+    found = permutation_test(
+        (apart,),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=PERMUTATIONS,
+        vectorized=True,
+        batch=256,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def _holm(chances: Sequence[float]) -> list[float]:
+    """Each chance as it is held against all of them (Holm 1979)."""
+    adjusted = [0.0] * len(chances)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        highest = max(highest, min(1.0, chances[place] * (len(chances) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def _mean_difference(apart: Sequence[np.ndarray]) -> tuple[float | None, Interval | None]:
+    """The mean over benchmarks, each worth the same; its interval from items drawn within each."""
+    if not apart:
+        return None, None
+    means = np.mean([resampled_means(each, seed) for seed, each in enumerate(apart)], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(np.mean([each.mean() for each in apart])), Interval(float(low), float(high))
+
+
+def _settings(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
+    one, two = (_flat(_recipe(run)) for run in (first, second))
+    keys = [key for key in dict.fromkeys([*one, *two]) if key != "output_dir"]
+    return {key: (one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)}
+
+
+def _recipe(run: Path) -> Any:
+    file = run / "config.resolved.yaml"
+    return yaml.safe_load(file.read_text()) if file.is_file() else {}
+
+
+def _flat(node: Any, key: str = "") -> dict[str, Any]:
+    """Settings by dotted keys."""
+    if isinstance(node, dict) and node:
+        children = [(str(name), value) for name, value in node.items()]
+    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
+        children = [(str(number), item) for number, item in enumerate(node)]
+    else:
+        return {key: node} if key else {}
+    found: dict[str, Any] = {}
+    for name, value in children:
+        found |= _flat(value, f"{key}.{name}" if key else name)
+    return found
