@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -180,6 +181,8 @@ def _published(name: str, order: Order) -> _Asked:
         raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
     items = benchmark.read(labels)[: order.limit]
     images = labels / "images" if (labels / "images").is_dir() else labels
+    if benchmark.pictures is not None:
+        images = _pictures(benchmark.pictures, labels, order.out / ".images" / name)
     questions = [Question(item.question_id, item.text, "", item.images) for item in items]
     tokens = NEW_TOKENS.get(name, 128)
     shown = Benchmark(name, name, labels, images, rules, tokens, ())
@@ -192,6 +195,16 @@ def _published(name: str, order: Order) -> _Asked:
         return scored, asdict(result)
 
     return _Asked(shown, questions, judge)
+
+
+def _pictures(write: Callable[[Path, Path], None], labels: Path, folder: Path) -> Path:
+    """The folder of images that stand inside the label files, written once."""
+    if not folder.is_dir():
+        draft = folder.with_name(f"{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        write(labels, draft)
+        draft.rename(folder)
+    return folder
 
 
 def _own(name: str, order: Order) -> _Asked:

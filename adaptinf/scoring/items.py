@@ -54,6 +54,7 @@ class Benchmark:
     its label files, in their order. ``judge`` values the answer to one item (None: there is none);
     ``total`` turns all verdicts into numbers in percent, the headline first. ``labels`` says which
     files are wanted, ``source`` where the rules are from.
+    ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Benchmark:
     judge: Callable[[Item, str, Rules], Verdict]
     total: Callable[[Sequence[Item], Sequence[Verdict], Rules], Totals]
     source: str = ""
+    pictures: Callable[[Path, Path], None] | None = None
 
 
 def means(items: Sequence[Item], verdicts: Sequence[Verdict], rules: Rules = "") -> Totals:

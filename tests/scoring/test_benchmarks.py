@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from adaptinf.errors import UserError
 from adaptinf.scoring.benchmarks import BENCHMARKS
@@ -322,3 +325,36 @@ def test_labels_that_are_none_are_told(tmp_path, name):
     file.write_text('[{"a": 1}]\n')
     with pytest.raises(UserError):
         benchmark.read(file)
+
+
+def picture(colour: str) -> bytes:
+    raw = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).save(raw, "PNG")
+    return raw.getvalue()
+
+
+def test_images_inside_the_labels_are_written(tmp_path):
+    red, blue = picture("red"), picture("blue")
+    text = base64.b64encode(red).decode()
+    rows = ["index\tquestion\tA\tB\tanswer\timage"]
+    rows += [f"1\tQ?\ta\tb\tA\t{text}", "1000001\tQ?\tb\ta\tB\t1"]
+    file = tmp_path / "mmbench_dev.tsv"
+    file.write_text("\n".join(rows) + "\n")
+    mmbench = BENCHMARKS["mmbench"]
+    mmbench.pictures(file, tmp_path / "mmbench")
+    names = [name for item in mmbench.read(file) for name in item.images]
+    assert [(tmp_path / "mmbench" / name).read_bytes() for name in names] == [red, red]
+    file.write_text(f"{rows[0]}\n../up\tQ?\ta\tb\tA\t{text}\n")
+    with pytest.raises(UserError, match="not a name for an image"):
+        mmbench.pictures(file, tmp_path / "mmbench")
+    file.write_text(f"{rows[0]}\n1\tQ?\ta\tb\tA\tno base64\n")
+    with pytest.raises(UserError, match="index 1: an image that is not base64"):
+        mmbench.pictures(file, tmp_path / "mmbench")
+
+    row = {"id": "validation_Art_1", "question": "<image 1> Q?", "options": "['a', 'b']"}
+    row |= {"answer": "A", "question_type": "multiple-choice", "image_1": {"bytes": blue}}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "validation-0.parquet")
+    mmmu = BENCHMARKS["mmmu"]
+    mmmu.pictures(tmp_path, tmp_path / "mmmu")
+    (item,) = mmmu.read(tmp_path)
+    assert (tmp_path / "mmmu" / item.images[0]).read_bytes() == blue

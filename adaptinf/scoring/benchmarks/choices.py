@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import base64
+import binascii
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from adaptinf.scoring.open_answers import mmmu_open_right
 
 ASK = "\nAnswer with the option's letter from the given choices directly."
 ASK_SHORT = "\nAnswer the question using a single word or phrase."
+
+_MMMU = ("*/validation-*.parquet", "validation-*.parquet")
 
 _BASE = 1_000_000
 """MMBench numbers the turned copies of a question from here on, and again from its multiples."""
@@ -65,14 +69,64 @@ def _scienceqa(place: Path) -> list[Item]:
     return each(test, problems, item)
 
 
-def _mmbench(place: Path) -> list[Item]:
+def _mmbench_rows(place: Path) -> tuple[Path, Iterator[dict[str, str]]]:
+    """The file, and its rows with their images as text."""
     file = one_file(place, "mmbench_dev*.tsv", "*.tsv")
-    csv.field_size_limit(1 << 28)  # images stand in the table as text
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
+
+    def rows() -> Iterator[dict[str, str]]:
+        csv.field_size_limit(1 << 28)
+        try:
+            with file.open(encoding="utf-8", newline="") as lines:
+                yield from csv.DictReader(lines, delimiter="\t")
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
+
+    return file, rows()
+
+
+def _mmbench_pictures(place: Path, folder: Path) -> None:
+    """One image for each row; that of a turned copy may be told by the number of another row."""
+    file, rows = _mmbench_rows(place)
+    told: dict[str, str] = {}
+    for row in rows:
+        told[row["index"]] = row.get("image") or ""
+        image = told[row["index"]]
+        while image.isdigit() and image in told and image != told[image]:
+            image = told[image]
+        try:
+            raw = base64.b64decode(image, validate=True)
+        except (binascii.Error, ValueError) as error:
+            where = f"{file}: index {row['index']}"
+            raise UserError("an image that is not base64", where=where) from error
+        write_picture(folder, row["index"], raw)
+
+
+def _mmmu_pictures(place: Path, folder: Path) -> None:
+    """The first image of each row: LLaVA asks about that one."""
+    for file in _tables(place, *_MMMU):
+        try:
+            rows = pq.read_table(file, columns=["id", "image_1"]).to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
+        for row in rows:
+            raw = (row["image_1"] or {}).get("bytes")
+            if not raw:
+                raise UserError("a row without its image", where=f"{file}: {row['id']}")
+            write_picture(folder, f"{row['id']}_1", raw)
+
+
+def write_picture(folder: Path, name: str, raw: bytes) -> None:
+    """An image file of that name, which has no suffix: its bytes tell what it is."""
+    safe = re.fullmatch(r"[\w.-]+", name)
+    if safe is None or name.startswith("."):
+        raise UserError("not a name for an image", where=str(folder), seen=name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(raw)
+
+
+def _mmbench(place: Path) -> list[Item]:
+    file, every = _mmbench_rows(place)
+    rows = [{key: text for key, text in row.items() if key != "image"} for row in every]
 
     def item(row: dict[str, str]) -> Item:
         options = []
@@ -121,7 +175,7 @@ def _mmmu(place: Path) -> list[Item]:
         answer = Choice(options, row["answer"])
         return Item(row["id"], f"{asked}\n\n{shown}\n\n{ASK}", images, answer, {"subject": subject})
 
-    return each(_table_rows(place, "*/validation-*.parquet", "validation-*.parquet"), place, item)
+    return each(_table_rows(place, *_MMMU), place, item)
 
 
 def _listed_options(options: Any) -> list[Any]:
@@ -145,20 +199,25 @@ def _table_rows(place: Path, *patterns: str) -> list[Any]:
     """Rows of Parquet files, images left out, or of one JSON Lines file."""
     if place.suffix == ".jsonl":
         return [row for _, row in json_lines(place)]
-    files = [place] if place.is_file() else []
-    for pattern in patterns:
-        files = files or sorted(place.glob(pattern))
-    if not files:
-        hint = f"expected {' or '.join(patterns)}, or a .jsonl file"
-        raise UserError("no labels here", where=str(place), hint=hint)
     rows: list[Any] = []
-    for file in files:
+    for file in _tables(place, *patterns):
         try:
             names = [name for name in pq.read_schema(file).names if not name.startswith("image_")]
             rows += pq.read_table(file, columns=names).to_pylist()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
     return rows
+
+
+def _tables(place: Path, *patterns: str) -> list[Path]:
+    """The place if it is a file, else the files of the first pattern that has any."""
+    files = [place] if place.is_file() else []
+    for pattern in patterns:
+        files = files or sorted(place.glob(pattern))
+    if not files:
+        hint = f"expected {' or '.join(patterns)}, or a .jsonl file"
+        raise UserError("no labels here", where=str(place), hint=hint)
+    return files
 
 
 def _aokvqa(place: Path) -> list[Item]:
@@ -248,6 +307,7 @@ BENCHMARKS = (
         _judge_mmbench,
         _circular,
         "MMBench without a judge",
+        _mmbench_pictures,
     ),
     Benchmark(
         "seed", ("llava", "lmms"), "SEED-Bench.json", _seed, _judge_seed, means, "SEED-Bench"
@@ -260,6 +320,7 @@ BENCHMARKS = (
         _judge_mmmu,
         means,
         "MMMU; an answer without a letter is wrong, where theirs draws one",
+        _mmmu_pictures,
     ),
     Benchmark(
         "mmlu",
