@@ -18,6 +18,7 @@ from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
 from adaptinf.report.overlaps import overlaps_of
 from adaptinf.report.routes import shared_routes
+from adaptinf.report.tables import FORMS
 
 TILES_PER_STEP = 8
 TILES_IN_ALL = 240
@@ -40,12 +41,16 @@ class StepView:
 def write_report(run_folder: Path, out: Path | None = None) -> Path:
     """Write the report of a run and return its path, ``report.html`` in the run folder by default.
 
+    A name that ends in .md, .csv or .json gets the matrix and its measures in that form.
+
     Raises:
         UserError: the folder holds no matrix, or a file that no run writes.
     """
     target = out or run_folder / "report.html"
+    form = FORMS.get(target.suffix)
+    text = form(read_findings(run_folder).matrix) if form else build_report(run_folder)
     # Text of a data set may hold half a surrogate pair, which UTF-8 cannot carry.
-    target.write_text(build_report(run_folder), encoding="utf-8", errors="replace")
+    target.write_text(text, encoding="utf-8", errors="replace")
     return target
 
 

@@ -13,7 +13,10 @@ from stages.cli.guard import DEBUG
 
 def forgetting_report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it: .html, .md, .csv or .json."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Fail if a benchmark has lost more than --tolerance.")
     ] = False,
