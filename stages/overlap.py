@@ -3,73 +3,138 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from adaptinf.data.images import BadImage, inspect_image, locate
-from adaptinf.data.overlap import Prints, Texts, image_key, shared, told
+from adaptinf.data.overlap import Prints, Shared, Texts, image_key, shared, told
 from adaptinf.data.pool import stream_pool
 from adaptinf.evaluation.benchmarks import Benchmark
 from stages.context import Context, Step
-from stages.work import Counts, Progress, Work, digest_of
+from stages.work import Counts, Progress, Work
 
 VERSION = 1
 
 FILE = "overlap.json"
 
 
-def overlap_work(
+def overlap_works(
     context: Context, step: Step, ingest: Work, earlier: Sequence[tuple[Step, Work]]
-) -> Work:
-    """The overlap of a step's rows; its folder goes by the benchmarks that it is measured against.
+) -> tuple[Work, ...]:
+    """What a step's rows share, one work for each benchmark and one for the datasets before.
 
-    So a benchmark that is added later finds the rows of all steps anew. ``earlier`` are the steps
-    before, with their ingesting.
+    ``earlier`` are the steps before, with their ingesting.
     """
-    questions = {b.name: context.file_digest(b.questions) for b in context.benchmarks}
+    rows = _Rows()
+    works = []
+    for benchmark in context.benchmarks:
+        works.append(
+            _work(
+                step,
+                ingest,
+                f"benchmarks/{benchmark.name}",
+                {"questions": context.file_digest(benchmark.questions)},
+                {"limit": context.recipe.evaluate.limit},
+                partial(_asked_before, context, step, ingest, benchmark, rows),
+            )
+        )
+    if earlier:
+        before = {f"ingest:{other.name}": work.fingerprint for other, work in earlier}
+        perform = partial(_seen_before, step, ingest, earlier, rows)
+        works.append(_work(step, ingest, "datasets", before, {}, perform))
+    if works:
+        works[-1] = replace(works[-1], perform=partial(_last, works[-1].perform, rows))
+    return tuple(works)
+
+
+def _last(
+    perform: Callable[[Path, Progress], Counts], rows: _Rows, folder: Path, progress: Progress
+) -> Counts:
+    """The last work of a step, after which nobody asks for its rows."""
+    counts = perform(folder, progress)
+    rows.release()
+    return counts
+
+
+def _work(
+    step: Step,
+    ingest: Work,
+    place: str,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    perform: Callable[[Path, Progress], Counts],
+) -> Work:
     return Work(
         step=step.name,
         stage="overlap",
         version=VERSION,
-        settings={},
-        inputs={
-            "ingest": ingest.fingerprint,
-            **{f"benchmark:{name}": digest for name, digest in questions.items()},
-            **{f"ingest:{other.name}": work.fingerprint for other, work in earlier},
-        },
-        folder=ingest.folder.parent / "overlap" / digest_of(questions)[:12],
-        perform=partial(_overlap, context, step, ingest, earlier),
+        settings=settings,
+        inputs={"ingest": ingest.fingerprint, **inputs},
+        folder=ingest.folder.parent / "overlap" / place,
+        perform=perform,
     )
 
 
-def _overlap(
+@dataclass(slots=True)
+class _Rows:
+    """The prints of the rows that one step brought: those asked for last, which come again."""
+
+    _held: tuple[Path, Prints] | None = None
+
+    def of(self, step: Step, ingest: Work) -> Prints:
+        """The prints of a step's rows."""
+        if self._held is None or self._held[0] != ingest.folder:
+            self._held = None  # before the next ones come
+            self._held = ingest.folder, _rows(step, ingest)
+        return self._held[1]
+
+    def release(self) -> None:
+        """Let go of them: they may be large."""
+        self._held = None
+
+
+def _asked_before(
     context: Context,
     step: Step,
     ingest: Work,
-    earlier: Sequence[tuple[Step, Work]],
+    benchmark: Benchmark,
+    rows: _Rows,
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    new = _rows(step, ingest)
-    asked = {b.name: shared(_questions(context, b), new) for b in context.benchmarks}
-    others = {other.label: shared(new, _rows(other, work)) for other, work in earlier}
-    found = {"benchmarks": told(asked), "datasets": told(others)}
-    (folder / FILE).write_text(json.dumps(found, indent=1) + "\n")
-    progress.note(_note(asked, others))
-    return Counts(new.rows, new.rows)
+    """Questions of a benchmark that the rows have."""
+    found = {benchmark.name: shared(_questions(context, benchmark), rows.of(step, ingest))}
+    return _write(folder, found, progress, "questions of")
 
 
-def _note(asked: Mapping[str, object], others: Mapping[str, object]) -> str:
-    def listed(found: Mapping[str, object], kind: str) -> list[str]:
-        numbers = {name: getattr(one, "near", 0) for name, one in found.items()}
-        return [f"{count:,} {kind} {name}" for name, count in numbers.items() if count]
+def _seen_before(
+    step: Step,
+    ingest: Work,
+    earlier: Sequence[tuple[Step, Work]],
+    rows: _Rows,
+    folder: Path,
+    progress: Progress,
+) -> Counts:
+    """Rows that earlier datasets have."""
+    new = rows.of(step, ingest)
+    found = {other.label: shared(new, _rows(other, work)) for other, work in earlier}
+    return _write(folder, found, progress, "rows are in")
 
-    parts = listed(asked, "questions of") + listed(others, "rows of it are in")
-    return f"seen before: {', '.join(parts)}" if parts else ""
+
+def _write(folder: Path, found: Mapping[str, Shared], progress: Progress, kind: str) -> Counts:
+    (folder / FILE).write_text(json.dumps(told(found), indent=1) + "\n")
+    seen = {name: one.near for name, one in found.items() if one.near}
+    if seen:
+        listed = ", ".join(f"{count:,} {kind} {name}" for name, count in seen.items())
+        progress.note(f"seen before: {listed}")
+    number = max((one.rows for one in found.values()), default=0)
+    return Counts(number, number)
 
 
 def _rows(step: Step, ingest: Work) -> Prints:

@@ -132,7 +132,7 @@ def _stages(walk: Sequence[StepWorks]) -> str:
         names = [works.step.name]
         for stage, group in groupby(works.ordered, key=lambda work: work.stage):
             same = list(group)
-            status = _evaluations(same) if stage == "evaluate" else _status(same[0])
+            status = _evaluations(same) if stage == "evaluate" else _together(same)
             rows.append([names.pop() if names else "", stage, status])
     told = table(rows, ["step", "stage", "status"], width=_WIDTH - len(_INDENT))
     drifted = [work for works in walk for work in works.ordered if work.is_drifted()]
@@ -143,6 +143,14 @@ def _status(work: Work) -> str:
     if work.is_drifted():
         return "made with another recipe"
     return "done" if is_done(work) else "to do"
+
+
+def _together(works: Sequence[Work]) -> str:
+    """The status of a stage that may be of several works."""
+    counts = Counter(map(_status, works))
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _evaluations(works: Sequence[Work]) -> str:

@@ -11,7 +11,7 @@ from stages.featurize import Previous, featurize_work
 from stages.glance import glance_work
 from stages.ingest import ingest_work
 from stages.lineage import Lineage
-from stages.overlap import overlap_work
+from stages.overlap import overlap_works
 from stages.prune import prune_work
 from stages.select import FEATURELESS, select_work
 from stages.train import train_work
@@ -25,7 +25,7 @@ class StepWorks:
     step: Step
     evaluate: tuple[Work, ...]
     ingest: Work | None = None
-    overlap: Work | None = None
+    overlap: tuple[Work, ...] = ()
     glance: Work | None = None
     featurize: Work | None = None
     select: Work | None = None
@@ -35,7 +35,7 @@ class StepWorks:
     @property
     def ordered(self) -> list[Work]:
         """The stages that this step has, in the order of the walk."""
-        before = (self.ingest, self.overlap, self.glance, self.featurize, self.select, self.train)
+        before = (self.ingest, *self.overlap, self.glance, self.featurize, self.select, self.train)
         return [w for w in (*before, *self.evaluate, self.prune) if w is not None]
 
 
@@ -49,7 +49,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
     context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
     capped = recipe.featurize.max_rows is not None
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
-    across = recipe.adapter.across_steps
+    across, compared = recipe.adapter.across_steps, recipe.data.overlap
     walk = [StepWorks(BASE, _evaluations(context, BASE, Lineage()))]
     for step in context.steps:
         before = walk[-1]
@@ -72,9 +72,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
                 step=step,
                 evaluate=evaluate,
                 ingest=ingest,
-                overlap=overlap_work(context, step, ingest, earlier)
-                if recipe.data.overlap
-                else None,
+                overlap=overlap_works(context, step, ingest, earlier) if compared else (),
                 glance=glance,
                 featurize=featurize,
                 select=select,

@@ -23,17 +23,19 @@ class Overlaps:
 
 
 def overlaps_of(steps: Iterable[Path]) -> Overlaps | None:
-    """Of the steps in these folders; None where none has been measured.
-
-    A step that was measured against more benchmarks later counts as it was last.
-    """
+    """Of the steps in these folders; None where none has been measured."""
     benchmarks: dict[str, Mapping[str, Mapping[str, int]]] = {}
     datasets: dict[str, Mapping[str, Mapping[str, int]]] = {}
     for step in steps:
-        files = step.glob("overlap/*/overlap.json")
-        found: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(files)]
-        if found:
-            fullest = max(found, key=lambda one: len(one["benchmarks"]))
-            benchmarks[step.name] = fullest["benchmarks"]
-            datasets[step.name] = fullest["datasets"]
+        found = _read(step.glob("overlap/benchmarks/*/overlap.json"))
+        earlier = _read(step.glob("overlap/datasets/overlap.json"))
+        if found or earlier:
+            benchmarks[step.name], datasets[step.name] = found, earlier
     return Overlaps(benchmarks, datasets) if benchmarks else None
+
+
+def _read(files: Iterable[Path]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for file in sorted(files):
+        found |= json.loads(file.read_text())
+    return found

@@ -17,6 +17,7 @@ from adaptinf.data.images import (
     load_image,
     locate,
 )
+from adaptinf.data.looks import look_of
 from adaptinf.errors import UserError
 
 
@@ -29,7 +30,8 @@ def reason_of(call, *args):
 def test_size_and_digest(tmp_path, write_image):
     path = write_image(tmp_path / "a.png", size=(6, 4))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert inspect_image(path) == ImageInfo(width=6, height=4, digest=digest)
+    look = look_of(load_image(path))
+    assert inspect_image(path) == ImageInfo(width=6, height=4, digest=digest, look=look)
 
 
 def test_gif_named_jpg_gives_its_first_frame(tmp_path):

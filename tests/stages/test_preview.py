@@ -185,7 +185,7 @@ def test_what_is_done_is_told_and_costs_nothing(short):
     assert cells(text, "stages") == [
         ["0-base", "evaluate", "2 benchmarks: 1 done"],
         ["1-minigpt4", "ingest", "done"],
-        *([stage, "to do"] for stage in ("featurize", "select", "train")),
+        *([stage, "to do"] for stage in ("overlap", "featurize", "select", "train")),
         ["evaluate", "2 benchmarks: 0 done"],
         ["prune", "to do"],
     ]

@@ -16,6 +16,9 @@ RunnerOf = Callable[[dict], Callable]
 Contents = Callable[[Path], dict[str, str]]
 
 
+BY_BENCHMARK = ("evaluate", "overlap/benchmarks")
+
+
 def test_run_leaves_what_the_run_folder_promises(undisturbed: Path) -> None:
     matrix = json.loads((undisturbed / "matrix.json").read_text())
     assert matrix["steps"] == ["base", "1-llava", "2-mantis"]
@@ -23,10 +26,11 @@ def test_run_leaves_what_the_run_folder_promises(undisturbed: Path) -> None:
     assert [b["learned_at"] for b in matrix["benchmarks"]] == [1, 2]
     for step in ("1-llava", "2-mantis"):
         folder = undisturbed / "steps" / step
-        stages = {file.parent.name for file in folder.rglob("DONE")}
+        stages = {file.parent.relative_to(folder).as_posix() for file in folder.rglob("DONE")}
         assert stages == {
             *("ingest", "featurize", "select", "train", "prune"),
-            *("caption", "more"),
+            *(f"{stage}/{name}" for stage in BY_BENCHMARK for name in ("caption", "more")),
+            *(["overlap/datasets"] if step == "2-mantis" else []),
         }
         assert (folder / "train/adapter/adapter_model.safetensors").stat().st_size > 10_000
         assert pq.read_table(folder / "select/selection.parquet").num_rows == 12
@@ -114,8 +118,9 @@ def test_appended_task_and_benchmark_compute_only_what_is_new(
     report = (appended / "report.html").read_text()
     stamps = {f: f.stat().st_mtime_ns for f in (appended / "steps").rglob("*") if f.is_file()}
     performed = int(runner_of(recipe(5, 9))(appended).stdout.splitlines()[-1])
-    # The new column for five old rows; five stages and nine benchmarks for the new step.
-    assert performed == 5 + 5 + 9
+    # The new column for five old rows, and the new questions against four old datasets; for the
+    # new step five stages, nine benchmarks to ask and to compare with, and the datasets before.
+    assert performed == 5 + 4 + 5 + 9 + 9 + 1
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
     runner_of(recipe(5, 9))(one_go)
     assert contents(appended) == contents(one_go)
