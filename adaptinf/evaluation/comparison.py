@@ -13,6 +13,7 @@ from scipy.stats import permutation_test
 
 from adaptinf.evaluation.answered import read_matrix, step_scores
 from adaptinf.evaluation.intervals import Interval, bootstrap_interval, resampled_means
+from adaptinf.evaluation.settings import flat_settings
 
 PERMUTATIONS = 9_999
 
@@ -134,25 +135,11 @@ def _mean_difference(apart: Sequence[np.ndarray]) -> tuple[float | None, Interva
 
 
 def _settings(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
-    one, two = (_flat(_recipe(run)) for run in (first, second))
-    keys = [key for key in dict.fromkeys([*one, *two]) if key != "output_dir"]
+    one, two = (flat_settings(_recipe(run)) for run in (first, second))
+    keys = dict.fromkeys([*one, *two])
     return {key: (one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)}
 
 
 def _recipe(run: Path) -> Any:
     file = run / "config.resolved.yaml"
     return yaml.safe_load(file.read_text()) if file.is_file() else {}
-
-
-def _flat(node: Any, key: str = "") -> dict[str, Any]:
-    """Settings by dotted keys."""
-    if isinstance(node, dict) and node:
-        children = [(str(name), value) for name, value in node.items()]
-    elif isinstance(node, list) and any(isinstance(item, dict) for item in node):
-        children = [(str(number), item) for number, item in enumerate(node)]
-    else:
-        return {key: node} if key else {}
-    found: dict[str, Any] = {}
-    for name, value in children:
-        found |= _flat(value, f"{key}.{name}" if key else name)
-    return found

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from adaptinf.errors import UserError
 from stages.cli.guard import DEBUG
 
 
 def forgetting_report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to write it: .html, .md, .csv or .json."),
@@ -25,23 +24,27 @@ def forgetting_report(
     ] = 1.0,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
-    """Write the forgetting report of a run and print its table.
+    """Write the forgetting report of a run and print its table; of several, one page about all.
 
     With --check exit with 1, and name the benchmarks, where one has lost more than the tolerance
     from the step that taught it to the last, and not by chance.
     """
-    from adaptinf.evaluation.matrix import AccuracyMatrix
     from adaptinf.report import write_report
+    from stages.gate import check_losses
+    from stages.reports import tables_of
 
-    file = run / "matrix.json"
-    if not file.is_file():
-        raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
-    print(AccuracyMatrix.from_json(file.read_text()).table())
-    print(f"report: {write_report(run, out).resolve()}")
-    if check:
-        from stages.gate import check_losses
+    print(tables_of(runs))
+    if len(runs) == 1:
+        page = write_report(runs[0], out)
+    else:
+        from adaptinf.report.many import write_comparison
 
+        page = write_comparison(runs, out or Path("comparison.html"))
+    print(f"report: {page.resolve()}")
+    failed = False
+    for run in runs if check else ():
         told, passed = check_losses(run, tolerance)
-        print(f"\n{told}")
-        if not passed:
-            raise typer.Exit(1)
+        print(f"\n{run}\n{told}" if len(runs) > 1 else f"\n{told}")
+        failed = failed or not passed
+    if failed:
+        raise typer.Exit(1)
