@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from adaptinf.adapters.inspection import Inspection, Share, inspect_adapter
 from adaptinf.console import table
 from adaptinf.errors import UserError
 from adaptinf.features.inputs import Batch
+from adaptinf.folders import whole
 from adaptinf.models.loading import ModelSource, load_config, load_model, load_processor
 from adaptinf.routes import UNMERGEABLE
 
@@ -82,7 +82,7 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None, dtype: str =
             + (", or write a plain LoRA with export" if found.route == "mixlora" else ""),
         )
     source = ModelSource(base or found.base, dtype=dtype)
-    with _whole(out) as draft:
+    with whole(out) as draft:
         model = merge(adapted_model(folder, found, source))
         model.save_pretrained(draft)
         load_processor(source).save_pretrained(draft)
@@ -106,7 +106,7 @@ def export_lora(
             where=str(folder),
             hint="merge it" if found.route == "full" else "serve the model with the adapter on it",
         )
-    with _whole(out) as draft:
+    with whole(out) as draft:
         if found.route == "lora":
             shutil.copytree(folder, draft, dirs_exist_ok=True)
             return None
@@ -163,18 +163,3 @@ def _selected(folder: Path) -> Iterator[dict[str, Any]]:
     chosen = [pool.sample(int(i)) for i in places(uids[:ROWS], pool.uids)]
     for start in range(0, len(chosen), 8):
         yield context.collator(chosen[start : start + 8])
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder to write into, that becomes ``out`` when all of it is there."""
-    if out.exists():
-        raise UserError("already there", where=str(out), hint="give another folder to --out")
-    draft = out.with_name(f"{out.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -15,6 +15,7 @@ from adaptinf.data.images import locate
 from adaptinf.data.pool import TableWriter
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
+from adaptinf.folders import whole
 
 Form = Literal["llava", "sharegpt", "parquet"]
 
@@ -60,17 +61,9 @@ def export_rows(
     """
     if form not in FORMS:
         raise UserError("unknown form", seen=form, hint=f"one of {', '.join(FORMS)}")
-    if folder.exists():
-        raise UserError("already there", where=str(folder), hint="choose another folder")
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with whole(folder) as draft:
         rows = (_record(sample, draft, image_root) for sample in samples)
         _WRITERS[form](draft / FORMS[form], rows)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder / FORMS[form]
 
 

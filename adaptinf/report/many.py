@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from adaptinf import __version__
@@ -19,6 +18,7 @@ from adaptinf.evaluation.settings import flat_settings
 from adaptinf.report import costs, svg, wording
 from adaptinf.report.charts import STEP_WIDTH, Scale
 from adaptinf.report.findings import Findings, read_findings
+from adaptinf.report.rendering import render
 
 TOP, BOTTOM = 22.0, 242.0
 SPREAD = 14.0
@@ -65,17 +65,9 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         _view(number, folder, folders, folders[0] if number > 1 else None)
         for number, folder in enumerate(folders, 1)
     ]
-    environment = Environment(
-        loader=PackageLoader("adaptinf.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "points", "tenths", "signed", "count", "duration"):
-        environment.filters[name] = getattr(wording, name)
     names = list(dict.fromkeys(b.name for run in runs for b in run.findings.matrix.benchmarks))
-    text = environment.get_template("many.html.j2").render(
+    text = render(
+        "many.html.j2",
         version=__version__,
         runs=runs,
         names=names,

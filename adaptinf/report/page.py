@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from adaptinf import __version__
@@ -17,6 +16,7 @@ from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
 from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
 from adaptinf.report.overlaps import overlaps_of
+from adaptinf.report.rendering import render
 from adaptinf.report.routes import shared_routes
 from adaptinf.report.tables import FORMS
 
@@ -63,17 +63,7 @@ def build_report(run_folder: Path) -> str:
         UserError: the folder holds no matrix, or a file that no run writes.
     """
     findings = read_findings(run_folder)
-    environment = Environment(
-        loader=PackageLoader("adaptinf.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "points", "tenths", "signed", "count", "duration"):
-        environment.filters[name] = getattr(wording, name)
-    template = environment.get_template("report.html.j2")
-    return template.render(_context(findings))
+    return render("report.html.j2", **_context(findings))
 
 
 def _context(findings: Findings) -> dict[str, Any]:

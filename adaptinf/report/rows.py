@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from adaptinf.data.masks import Piece
 from adaptinf.report.gallery import Thumbnail
+from adaptinf.report.rendering import render
 
 PICTURES = 8
 """Pictures of a row that are shown."""
@@ -43,13 +42,6 @@ class ShownSet:
 
 def write_rows_page(file: Path, title: str, sets: Sequence[ShownSet]) -> None:
     """Write the page, which fetches nothing."""
-    environment = Environment(
-        loader=PackageLoader("adaptinf.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("rows.html.j2").render(title=title, sets=sets)
+    text = render("rows.html.j2", title=title, sets=sets)
     # Text of a data set may hold half a surrogate pair, which UTF-8 cannot carry.
     file.write_text(text, encoding="utf-8", errors="replace")
