@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,26 @@ from rich.progress import (
 )
 
 from adaptinf.data import download as parts
+from adaptinf.data.benchmark_catalogue import BENCHMARK_CATALOGUE
+from adaptinf.data.catalogue import CATALOGUE, Entry
 from adaptinf.data.download import Downloads, Plan
 from adaptinf.data.ingest import ingest
 from adaptinf.data.names import DATASETS
 from adaptinf.data.pool import PoolBuilder
 from adaptinf.data.source import count_rows, find_source
 from adaptinf.errors import UserError
+from adaptinf.scoring.benchmarks import BENCHMARKS
 
 _ROWS_READ = 200
 
 
 def download(
-    root: Path, names: Sequence[str], *, limit: int | None = None, dry_run: bool = False
+    root: Path,
+    names: Sequence[str],
+    *,
+    benchmarks: bool = False,
+    limit: int | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Plan, tell, and get datasets, or the images of their first rows.
 
@@ -48,7 +56,8 @@ def download(
     )
     shown = Progress(*columns, disable=not sys.stdout.isatty())
     with httpx2.Client(follow_redirects=True, timeout=60) as client:
-        downloads = Downloads(root, client, _Bars(shown), HfApi())
+        catalogue = catalogue_of(benchmarks)
+        downloads = Downloads(root, client, _Bars(shown), HfApi(), catalogue)
         plans = [downloads.plan(name, limit) for name in names]
         for plan in plans:
             print(*described(plan, limit), sep="\n")
@@ -61,7 +70,12 @@ def download(
         print(f"{plan.name}: {'left to do by hand, see above' if plan in left else plan.folder}")
 
 
-def check(root: Path, names: Sequence[str]) -> None:
+def catalogue_of(benchmarks: bool) -> Mapping[str, Entry]:
+    """The datasets to learn from, or the benchmarks."""
+    return BENCHMARK_CATALOGUE if benchmarks else CATALOGUE
+
+
+def check(root: Path, names: Sequence[str], *, benchmarks: bool = False) -> None:
     """Say of each dataset whether all is there.
 
     Raises:
@@ -69,11 +83,13 @@ def check(root: Path, names: Sequence[str]) -> None:
     """
     errors = []
     for name in names:
-        lines = parts.check(root, name)
+        lines = parts.check(root, name, catalogue_of(benchmarks))
         errors += [UserError(line) for line in lines]
         print(f"{name}: {'complete' if not lines else f'{len(lines)} wrong'}")
-        if name in DATASETS and not lines:
+        if name in DATASETS and not benchmarks and not lines:
             print(f"  {_reading(root, name)}")
+        elif name in BENCHMARKS and benchmarks and not lines:
+            print(f"  {len(BENCHMARKS[name].read(root / name)):,} questions")
     if errors:
         raise UserError.group(errors)
 

@@ -28,10 +28,11 @@ class Piece:
 class Entry:
     """A dataset: its ``licence``, the ``page`` that tells more, and its pieces.
 
-    ``subsets`` are folders on the hub, in ``repo``, each of tables ``train-*.parquet`` and of
-    ``train_images.zip``. ``needs`` names other entries that hold its images. ``by_hand`` says what
-    only a person can do; ``brought`` are the archives that it puts into the dataset's folder, and
-    ``proof`` is a pattern of files that are there once it is done.
+    ``subsets`` are folders on the hub, in ``repo``, each of tables ``train-*.parquet`` (or what
+    ``tables`` says in place of ``train-``) and of ``train_images.zip``. ``needs`` names other
+    entries that hold its images; ``links`` are names in its folder for theirs, below the root.
+    ``by_hand`` says what only a person can do; ``brought`` are the archives that it puts into the
+    dataset's folder, and ``proof`` is a pattern of files that are there once it is done.
     """
 
     licence: str
@@ -39,7 +40,9 @@ class Entry:
     pieces: tuple[Piece, ...] = ()
     repo: str | None = None
     subsets: tuple[str, ...] = ()
+    tables: str = "train-"
     needs: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     by_hand: str | None = None
     brought: tuple[Piece, ...] = ()
     proof: str | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -94,6 +94,7 @@ class Downloads:
     client: httpx2.Client
     progress: Progress
     api: HfApi
+    catalogue: Mapping[str, Entry] = field(default_factory=lambda: CATALOGUE)
 
     def plan(self, name: str, limit: int | None = None) -> Plan:
         """What is to come of a dataset; asks servers for names and sizes, and fetches nothing.
@@ -103,7 +104,7 @@ class Downloads:
         Raises:
             UserError: an unknown name, or the hub does not answer.
         """
-        entry, folder = _entry(name), self.root / name
+        entry, folder = _entry(name, self.catalogue), self.root / name
         done = _Manifest(folder)
         pieces = [*entry.pieces, *self._subset_pieces(entry)]
         jobs = [job for job in map(self._job, pieces) if not done.has(job.remote.url, limit)]
@@ -124,11 +125,20 @@ class Downloads:
                 if limit is None or not job.piece.images:
                     self._get_whole(plan, job)
             self._put_brought(plan)
+            self._link(plan)
         if limit is not None:
             wanted = {path for plan in plans for path in _images_of(self.root, plan, limit)}
             for plan in plans:
                 for job in (job for job in plan.jobs if job.piece.images):
                     self._get_part(plan, job, wanted, limit)
+
+    def _link(self, plan: Plan) -> None:
+        """Images that lie elsewhere, under the names by which this entry looks for them."""
+        for name, target in plan.entry.links:
+            place = plan.folder / name
+            if not place.is_symlink() and not place.exists():
+                plan.folder.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(Path("..") / target, target_is_directory=True)
 
     def _get_whole(self, plan: Plan, job: Job) -> None:
         self.progress.begin(f"{plan.name}: {job.name}", job.remote.size)
@@ -212,7 +222,7 @@ class Downloads:
                 raise _hub_silent(repo, error) from error
             for path in sorted(item.path for item in found if isinstance(item, RepoFile)):
                 name = path.rsplit("/", 1)[1]
-                if name.startswith("train-") and name.endswith(".parquet"):
+                if name.startswith(entry.tables) and name.endswith(".parquet"):
                     yield Piece(path, repo=repo, path=path)
                 elif name == "train_images.zip":
                     yield Piece(subset, repo=repo, path=path, unpacked=True, images=True)
@@ -226,7 +236,7 @@ class Downloads:
         return int(length) if answer.is_success and length else None
 
 
-def check(root: Path, name: str) -> list[str]:
+def check(root: Path, name: str, catalogue: Mapping[str, Entry] | None = None) -> list[str]:
     """What is wrong with a dataset that was downloaded: a line each, none if all is there.
 
     Raises:
@@ -234,7 +244,7 @@ def check(root: Path, name: str) -> list[str]:
     """
     folder = root / name
     done = _Manifest(folder)
-    proof = _entry(name).proof
+    proof = _entry(name, CATALOGUE if catalogue is None else catalogue).proof
     if not done.told and not (proof and any(folder.glob(proof))):
         raise UserError("not downloaded", where=str(folder), hint=f"download-datasets {name}")
     lines = []
@@ -326,19 +336,20 @@ def _hub_silent(repo: str, error: Exception) -> UserError:
     )
 
 
-def names_or_all(names: Sequence[str]) -> list[str]:
+def names_or_all(names: Sequence[str], catalogue: Mapping[str, Entry] | None = None) -> list[str]:
     """The names given, or all there are, each after those that it needs.
 
     Raises:
         UserError: an unknown name.
     """
     ordered: list[str] = []
-    for name in names or CATALOGUE:
-        ordered += [*_entry(name).needs, name]
+    known = CATALOGUE if catalogue is None else catalogue
+    for name in names or known:
+        ordered += [*_entry(name, known).needs, name]
     return list(dict.fromkeys(ordered))
 
 
-def _entry(name: str) -> Entry:
-    if name not in CATALOGUE:
-        raise UserError("unknown dataset", seen=name, hint=suggestion(name, CATALOGUE))
-    return CATALOGUE[name]
+def _entry(name: str, catalogue: Mapping[str, Entry]) -> Entry:
+    if name not in catalogue:
+        raise UserError("unknown name", seen=name, hint=suggestion(name, catalogue))
+    return catalogue[name]

@@ -20,6 +20,9 @@ def download_datasets(
     root: Annotated[
         Path, Option(metavar="DIR", envvar="ADAPTINF_DATA_ROOT", help="Folder of all datasets.")
     ] = Path("data"),
+    benchmarks: Annotated[
+        bool, Option("--benchmarks", help="Benchmarks, as adaptinf evaluate wants them.")
+    ] = False,
     limit: Annotated[
         int | None, Option(metavar="N", min=1, help="Only the images of the first N rows of each.")
     ] = None,
@@ -33,10 +36,14 @@ def download_datasets(
     datasets where data.root, or ADAPTINF_DATA_ROOT, is this folder.
     """
     from adaptinf.data.download import names_or_all
+    from adaptinf.errors import UserError
     from stages import downloads
 
-    wanted = names_or_all([*(names or ()), *(dataset or ())])
+    if benchmarks and limit is not None:
+        raise UserError("--limit is of datasets", hint="adaptinf evaluate has a --limit of its own")
+    catalogue = downloads.catalogue_of(benchmarks)
+    wanted = names_or_all([*(names or ()), *(dataset or ())], catalogue)
     if check:
-        downloads.check(root, wanted)
+        downloads.check(root, wanted, benchmarks=benchmarks)
     else:
-        downloads.download(root, wanted, limit=limit, dry_run=dry_run)
+        downloads.download(root, wanted, benchmarks=benchmarks, limit=limit, dry_run=dry_run)

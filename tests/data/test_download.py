@@ -20,10 +20,12 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from adaptinf.data import download as download_module
+from adaptinf.data.benchmark_catalogue import BENCHMARK_CATALOGUE
 from adaptinf.data.catalogue import CATALOGUE, Entry, Piece
 from adaptinf.data.download import MANIFEST, Downloads, check, names_or_all
 from adaptinf.data.names import DATASETS
 from adaptinf.errors import UserError
+from adaptinf.scoring.benchmarks import BENCHMARKS
 from stages.downloads import check as check_downloads
 from stages.downloads import described
 
@@ -259,6 +261,35 @@ def test_a_check_finds_what_is_missing_or_changed(catalogue, downloads, tmp_path
         "3 of 4 files are left",
         "not the bytes that came",
     ]
+
+
+def test_what_lies_elsewhere_is_linked(catalogue, downloads, tmp_path):
+    catalogue["asked"] = Entry(
+        "MIT",
+        "https://example.org/asked",
+        repo="me/many",
+        subsets=("birds",),
+        tables="val-",
+        needs=("talks",),
+        links=(("images", "talks/coco"),),
+    )
+    assert names_or_all(["asked"], catalogue) == ["talks", "asked"]
+    plans = [downloads.plan(name) for name in ("talks", "asked")]
+    downloads.get(plans)
+    downloads.get([downloads.plan("asked")])
+    assert (tmp_path / "asked" / "images" / "train2017" / "1.jpg").read_bytes() == b"one"
+    assert (tmp_path / "asked" / "birds" / "val-0-of-1.parquet").read_bytes() == b"not wanted"
+    assert not (tmp_path / "asked" / "birds" / "train-0-of-1.parquet").exists()
+    assert check(tmp_path, "asked", catalogue) == []
+
+
+def test_the_catalogue_of_benchmarks_has_those_that_can_be_fetched():
+    images = {"coco_val2014", "coco_train2014"}
+    made = {"targets", "transcription", "video", "chinese_captions"}  # of files of one's own
+    assert set(BENCHMARK_CATALOGUE) - images == set(BENCHMARKS) - made
+    for entry in BENCHMARK_CATALOGUE.values():
+        assert set(entry.needs) <= images
+        assert all(target.split("/")[0] in entry.needs for _, target in entry.links)
 
 
 def test_unknown_names_and_a_silent_hub_are_told(catalogue, hub, downloads):

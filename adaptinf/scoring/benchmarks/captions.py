@@ -16,7 +16,9 @@ ASK = "Provide a one-sentence caption for the provided image."
 
 def _coco(place: Path) -> list[Item]:
     """A question for each image that has references; its id is the image's."""
-    file = one_file(place, "captions_val2014.json", "captions_*.json")
+    file = one_file(
+        place, "captions_val2014.json", "annotations/captions_val2014.json", "captions_*.json"
+    )
     content = json_file(file)
     names = dict(
         each(

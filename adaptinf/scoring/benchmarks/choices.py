@@ -191,7 +191,7 @@ def _mmlu(place: Path) -> list[Item]:
         answer = Choice(options, LETTERS[row["answer"]])
         return Item(str(number), text, (), answer, {"subject": row["subject"]})
 
-    rows = _table_rows(place, "validation-*.parquet", "*.parquet")
+    rows = _table_rows(place, "validation-*.parquet", "all/validation-*.parquet", "*.parquet")
     return each([*enumerate(rows)], place, item)
 
 

@@ -31,7 +31,7 @@ class Region:
 
 def _refcoco(place: Path) -> list[Item]:
     """A table of references, of one split; a question for each of their sentences."""
-    file = one_file(place, "*testA*.parquet", "*.parquet")
+    file = one_file(place, "*testA*.parquet", "data/testA-*.parquet", "*.parquet")
     columns = ["ref_id", "sentences", "bbox", "image_path", "raw_image_info"]
     try:
         rows = pq.read_table(file, columns=columns).to_pylist()
