@@ -52,6 +52,7 @@ def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: L
         folder=context.run / "steps" / step.name / "evaluate" / benchmark.name,
         perform=partial(_evaluate, context, step, benchmark, lineage),
         rows=len(context.questions(benchmark)),
+        shared=True,
     )
 
 
@@ -63,14 +64,17 @@ def _evaluate(
     folder: Path,
     progress: Progress,
 ) -> Counts:
-    from adaptinf.evaluation.generation import Generator
+    from adaptinf.evaluation.generation import Generator, remove_partials
 
     questions = context.questions(benchmark)
     partial_file = folder / "answers.partial.jsonl"
     model_of = context.adapted_model(lineage) if lineage.top else context.base_model()
     with model_of as model:
         generator = Generator(model, context.encoder, context.recipe.evaluate.batch_size)
-        texts = generator.answer(benchmark, questions, partial_file, progress.advance)
+        ranks = context.ranks
+        texts = generator.answer(benchmark, questions, partial_file, progress.advance, ranks)
+        if not ranks.leads:
+            return Counts(len(questions), len(questions))
         _write_routes(generator, benchmark, questions[:ROUTED], folder)
     score = scorer(benchmark.metric)
     scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
@@ -90,7 +94,7 @@ def _evaluate(
     (folder / "predictions.jsonl").write_text(predictions)
     cell = json.dumps(_cell(context, benchmark, scores), indent=1)
     (folder / "scores.json").write_text(cell + "\n")
-    partial_file.unlink(missing_ok=True)
+    remove_partials(partial_file)
     return Counts(len(questions), len(questions))
 
 

@@ -14,7 +14,7 @@ from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import BadImage, locate
 from adaptinf.errors import UserError
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
-from adaptinf.evaluation.generation import Generator
+from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.scorers import scorer
 from adaptinf.models.loading import (
@@ -143,7 +143,7 @@ def _answer(
     ]
     whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     write_atomically(folder / "answers.jsonl", whole)
-    partial.unlink()
+    remove_partials(partial)
 
 
 def _is_done(folder: Path, one: _Asked, named: str) -> bool:

@@ -1,4 +1,4 @@
-"""Answers by greedy generation, in batches, resumable at the next batch."""
+"""Answers by greedy generation, in batches, on all ranks, resumable at the next batch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import load_image
 from adaptinf.data.sample import IMAGE_MARK, Turn
+from adaptinf.distributed import Ranks
 from adaptinf.evaluation.benchmarks import Benchmark, Question
 
 
@@ -30,24 +31,42 @@ class Generator:
         questions: Sequence[Question],
         partial: Path,
         advance: Callable[[int], None] = lambda rows: None,
+        ranks: Ranks | None = None,
     ) -> list[str]:
-        """One stripped text per question, in order.
+        """One stripped text per question, in order; on ranks that do not lead, nothing.
 
-        Finished batches are appended to ``partial`` (JSONL), and read from it after a kill.
-        Questions of similar length share a batch; which ones is decided by the texts alone.
+        Finished batches are appended to ``partial`` (JSONL; each rank has a file beside it), and
+        read from there after a kill, whatever number of ranks there was. Questions of similar
+        length share a batch; which ones is decided by the texts alone.
         """
-        texts = _read_partial(partial)
+        ranks = ranks or Ranks()
+        own = partial if ranks.leads else _beside(partial, ranks.rank)
+        _mend(own)
+        ranks.meet()  # every file is whole, and
+        texts = _read_partials(partial)
+        ranks.meet()  # has been read before one grows
         order = sorted(range(len(questions)), key=lambda i: (_size(questions[i]), i))
-        with partial.open("a") as log:
-            for start in range(0, len(order), self.batch_size):
-                batch = order[start : start + self.batch_size]
-                if not all(i in texts for i in batch):
+        batches = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        pending = [batch for batch in batches if not all(i in texts for i in batch)]
+        if len(pending) < len(batches):
+            advance(len(order) - sum(map(len, pending)))
+        with own.open("a") as log:
+            for start in range(0, len(pending), ranks.size):
+                together = pending[start : start + ranks.size]
+                for batch in ranks.share(together):
                     answers = self._generate(benchmark, [questions[i] for i in batch])
-                    texts |= dict(zip(batch, answers, strict=True))
-                    lines = [json.dumps({"item": i, "text": texts[i]}) + "\n" for i in batch]
+                    pairs = zip(batch, answers, strict=True)
+                    lines = [json.dumps({"item": i, "text": text}) + "\n" for i, text in pairs]
                     log.write("".join(lines))
                     log.flush()
-                advance(len(batch))
+                advance(sum(map(len, together)))
+        ranks.meet()
+        if not ranks.leads:
+            return []
+        texts = _read_partials(partial)
         return [texts[i] for i in range(len(questions))]
 
     def read(self, benchmark: Benchmark, questions: Sequence[Question]) -> Iterator[int]:
@@ -78,17 +97,38 @@ def _size(question: Question) -> tuple[int, int]:
     return len(question.images), len(question.text)
 
 
-def _read_partial(partial: Path) -> dict[int, str]:
-    """Answers of an earlier try; a line that the kill cut off ends the reading."""
-    texts: dict[int, str] = {}
-    if partial.is_file():
-        whole = ""
-        for line in partial.read_text().splitlines(keepends=True):
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break
-            texts[entry["item"]] = entry["text"]
-            whole += line
-        partial.write_text(whole)
-    return texts
+def remove_partials(partial: Path) -> None:
+    """Throw away what ``answer`` has kept for after a kill."""
+    for file in _partials(partial):
+        file.unlink()
+
+
+def _beside(partial: Path, rank: int) -> Path:
+    return partial.with_name(f"{partial.stem}.{rank}{partial.suffix}")
+
+
+def _partials(partial: Path) -> list[Path]:
+    """The files of all ranks, of this try or of earlier ones."""
+    return sorted(partial.parent.glob(f"{partial.stem}*{partial.suffix}"))
+
+
+def _mend(file: Path) -> None:
+    """Take away the line that a kill has cut off, and what follows it."""
+    if file.is_file():
+        whole = [line for line, _ in _lines(file)]
+        file.write_text("".join(whole))
+
+
+def _read_partials(partial: Path) -> dict[int, str]:
+    """Answers by the number of the question."""
+    entries = (entry for file in _partials(partial) for _, entry in _lines(file))
+    return {entry["item"]: entry["text"] for entry in entries}
+
+
+def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Whole lines with what they say, up to one that is cut off."""
+    for line in file.read_text().splitlines(keepends=True):
+        try:
+            yield line, json.loads(line)
+        except ValueError:
+            return

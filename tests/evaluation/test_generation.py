@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from adaptinf.data.encoder import Encoder
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.benchmarks import find_benchmarks, load_benchmark
-from adaptinf.evaluation.generation import Generator
+from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 
 
@@ -50,6 +51,32 @@ def test_goes_on_at_the_next_batch(generator: Generator, small_world: Path, tmp_
     first = {json.loads(line)["item"] for line in lines[:4]}
     texts = generator.answer(benchmark, items, partial)
     assert texts == ["kept" if i in first else whole[i] for i in range(6)]
+
+
+class Alone(Ranks):
+    """One of several ranks, the others of which have nothing to wait for."""
+
+    def meet(self) -> None:
+        """Nobody is there."""
+
+
+def test_ranks_share_the_batches(generator: Generator, small_world: Path, tmp_path: Path) -> None:
+    benchmark = load_benchmark(small_world / "benchmarks" / "caption.yaml")
+    items = benchmark.items()
+    small = Generator(generator.model, generator.encoder, 2)
+    whole = small.answer(benchmark, items, tmp_path / "whole.jsonl")
+    partial = tmp_path / "some" / "answers.partial.jsonl"
+    partial.parent.mkdir()
+    told: list[int] = []
+    assert small.answer(benchmark, items, partial, told.append, Alone(1, 2)) == []
+    assert sum(told) == len(items)
+    mine = partial.with_name("answers.partial.1.jsonl").read_text().splitlines()
+    assert len(mine) == 2  # the second of three batches
+    # The leader of another launch takes what is there, whoever answered it.
+    assert small.answer(benchmark, items, partial, ranks=Alone(0, 1)) == whole
+    assert len(partial.read_text().splitlines()) == len(items) - 2
+    remove_partials(partial)
+    assert list(partial.parent.iterdir()) == []
 
 
 def test_unknown_benchmark_and_doubled_one(small_world: Path) -> None:

@@ -165,7 +165,7 @@ def sequence(recipe_dict: dict) -> dict:
     return recipe_dict | {
         "tasks": [{"dataset": "llava"}, {"dataset": "m3it"}],
         "featurize": {"dim": 64, "batch_tokens": 512, "max_rows": 20},
-        "evaluate": {"benchmarks": ["caption"], "limit": 2},
+        "evaluate": {"benchmarks": ["caption"], "limit": 5, "batch_size": 2},
         "adapter": {"dropout": 0},
         "train": {"batch_size": 4},
     }
@@ -192,6 +192,9 @@ def test_two_ranks_end_with_the_features_of_one_and_train_the_same(
     assert len(before[0]) > 10
     assert before[0] == before[1]
     assert_same_adapters(one, two, 1e-6)
+    answered = Path("steps", "0-base", "evaluate", "caption", "predictions.jsonl")
+    assert (one / answered).read_bytes() == (two / answered).read_bytes()
+    assert not list(two.rglob("*.partial*"))
 
 
 def test_two_ranks_with_zero_save_whole_adapters(
