@@ -34,6 +34,7 @@ def compared(first: Path, second: Path) -> str:
     if found.mean is not None and found.interval is not None:
         ends = f"{found.interval.low:+.1f} to {found.interval.high:+.1f}"
         lines.append(f"mean over benchmarks: {found.mean:+.1f} points, 95 % interval {ends}")
+        lines.append("intervals are over questions; another seed moves a run as well")
     lines += [f"not compared: {name}: {why}" for name, why in found.refused.items()]
     lines += [
         f"setting {key}: {one!r} in the first, {two!r} in the second"
