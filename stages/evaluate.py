@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.evaluation.benchmarks import Benchmark, Question
 from adaptinf.evaluation.intervals import bootstrap_interval
-from adaptinf.evaluation.scorers import scorer
 from stages.context import Context, Step
 from stages.lineage import Lineage
 from stages.work import Counts, Progress, Work, derived_seed
@@ -34,6 +33,8 @@ def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: L
         "model": context.model_fingerprint,
         "questions": context.file_digest(benchmark.questions),
     }
+    if benchmark.plugin:
+        inputs["metric"] = context.file_digest(benchmark.plugin)
     if lineage.top:
         inputs["train"] = lineage.top.fingerprint
     return Work(
@@ -76,7 +77,7 @@ def _evaluate(
         if not ranks.leads:
             return Counts(len(questions), len(questions))
         _write_routes(generator, benchmark, questions[:ROUTED], folder)
-    score = scorer(benchmark.metric)
+    score = benchmark.scorer()
     scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
     lines = [
         {

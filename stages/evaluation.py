@@ -16,7 +16,6 @@ from adaptinf.errors import UserError
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
 from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
-from adaptinf.evaluation.scorers import scorer
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
@@ -211,7 +210,7 @@ def _own(name: str, order: Order) -> _Asked:
     """One of one's own: the path of its YAML file, or its name in ``data_dir/benchmarks``."""
     (benchmark,) = find_benchmarks(order.data_dir / "benchmarks", [name])
     questions = benchmark.items(order.limit)
-    worth = scorer(benchmark.metric)
+    worth = benchmark.scorer()
 
     def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
         scores = [

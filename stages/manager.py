@@ -126,9 +126,9 @@ def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
 
 def _units(work: Work, context: Context) -> float:
     """What a stage weighs in the run's remaining time: roughly its seconds in the quickstart."""
-    if work.stage == "evaluate":
-        return 4 / len(context.benchmarks)
-    return {"glance": 3.0, "featurize": 15.0, "train": 8.0, "ingest": 1.0}.get(work.stage, 0.1)
+    if work.stage in ("evaluate", "overlap"):
+        return {"evaluate": 6.5, "overlap": 0.8}[work.stage] / len(context.benchmarks)
+    return {"glance": 3.0, "featurize": 16.0, "train": 10.0, "ingest": 1.3}.get(work.stage, 0.1)
 
 
 def _perform(

@@ -14,6 +14,7 @@ from adaptinf.data.names import DATASETS, FORMATS
 from adaptinf.data.readers import json_array, tables
 from adaptinf.data.readers.records import first_record
 from adaptinf.errors import UserError, suggestion
+from adaptinf.plugins import plugin_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +214,8 @@ def _plugin(format: str | None, recipe_dir: Path) -> Path | None:
     """The file of a reader given as ``reader.py:function``. Raises for an unknown format."""
     if format is None or format in FORMATS:
         return None
-    file, colon, _ = format.rpartition(":")
-    if colon and file.endswith(".py"):
-        for path in (recipe_dir / file, Path.cwd() / file):
-            if path.is_file():
-                return path
-        raise UserError("no such reader", where="format", seen=format, hint=f"looked in {path}")
+    if plugin := plugin_file(format, [recipe_dir, Path.cwd()]):
+        return plugin
     registered = {entry.name for entry in entry_points(group=readers.GROUP)}
     if format not in registered:
         hint = suggestion(format, [*FORMATS, *sorted(registered)])

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from adaptinf.errors import UserError, suggestion
-from adaptinf.evaluation.scorers import SCORERS
+from adaptinf.evaluation.scorers import SCORERS, Scorer, scorer
+from adaptinf.plugins import load_function, plugin_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Benchmark:
 
     ``questions`` is a JSONL file in LLaVA's question format (``question_id``, ``text``, ``image``
     absent, a path or a list) with an ``answer``. ``taught_by`` names the datasets that train the
-    skill; a benchmark of none is only watched for what the base model loses.
+    skill; a benchmark of none is only watched for what the base model loses. ``plugin`` is the file
+    of a metric ``file.py:function`` of one's own.
     """
 
     name: str
@@ -40,6 +42,25 @@ class Benchmark:
     metric: str
     max_new_tokens: int
     taught_by: tuple[str, ...]
+    plugin: Path | None = None
+
+    def scorer(self) -> Scorer:
+        """What values a single answer, ``score(prediction, answer)`` in [0, 1].
+
+        Raises:
+            UserError: the file of one's own fails, or gives something else.
+        """
+        if self.plugin is None:
+            return scorer(self.metric)
+        function = load_function(self.plugin, self.metric)
+
+        def score(prediction: str, answer: str) -> float:
+            value = function(prediction, answer)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise UserError("a score is a number from 0 to 1", where=self.metric, seen=value)
+            return float(value)
+
+        return score
 
     def items(self, limit: int | None = None) -> list[Question]:
         """The questions in file order, the first ``limit`` of them.
@@ -83,8 +104,9 @@ def load_benchmark(file: Path) -> Benchmark:
     for key in set(spec) - keys:
         raise UserError("unknown key", where=str(file), seen=key, hint=suggestion(key, keys))
     metric = str(spec["metric"])
-    if metric not in SCORERS:
-        hint = suggestion(metric, SCORERS)
+    plugin = plugin_file(metric, [file.parent])
+    if plugin is None and metric not in SCORERS:
+        hint = f"{suggestion(metric, SCORERS)}, or score.py:function"
         raise UserError("unknown metric", where=str(file), seen=metric, hint=hint)
     return Benchmark(
         name=str(spec["name"]),
@@ -94,6 +116,7 @@ def load_benchmark(file: Path) -> Benchmark:
         metric=metric,
         max_new_tokens=int(spec.get("max_new_tokens", 64)),
         taught_by=tuple(spec.get("taught_by") or ()),
+        plugin=plugin,
     )
 
 

@@ -112,3 +112,30 @@ def test_broken_benchmarks_say_where(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"q\.jsonl:2: a benchmark line needs"):
         load_benchmark(file).items()
     assert load_benchmark(file).items(limit=1)[0].question_id == "1"
+
+
+def test_a_metric_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "score.py").write_text(
+        "def close(said, right):\n    return 1 - min(1, abs(float(said) - float(right)))\n"
+        "def wrong(said, right):\n    return 7\n"
+    )
+    (tmp_path / "q.jsonl").write_text('{"question_id": 1, "text": "q", "answer": "2"}\n')
+    file = tmp_path / "b.yaml"
+
+    def metric(name: str) -> float:
+        file.write_text(f"name: b\nquestions: q.jsonl\nmetric: '{name}'\n")
+        return load_benchmark(file).scorer()("1.75", "2")
+
+    assert metric("score.py:close") == 0.75
+    assert metric("exact") == 0.0
+    with pytest.raises(UserError, match="a number from 0 to 1"):
+        metric("score.py:wrong")
+    with pytest.raises(UserError, match="no function 'gone' here"):
+        metric("score.py:gone")
+    with pytest.raises(UserError, match="no such file"):
+        metric("gone.py:close")
+    with pytest.raises(UserError, match=r"unknown metric.*did you mean 'exact'"):
+        metric("exakt")
+    (tmp_path / "score.py").write_text("1 / 0\n")
+    with pytest.raises(UserError, match="the file fails: ZeroDivisionError"):
+        metric("score.py:close")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from adaptinf.data.names import FORMATS
 from adaptinf.data.rows import RawRow
 from adaptinf.errors import UserError
+from adaptinf.plugins import load_function
 
 if TYPE_CHECKING:
     from adaptinf.data.source import Source
@@ -52,10 +52,5 @@ def _from_outside(source: Source) -> Reader:
         (entry,) = entry_points(group=GROUP, name=source.format)
         reader: Reader = entry.load()
         return reader
-    spec = importlib.util.spec_from_file_location(source.plugin.stem, source.plugin)
-    if spec is None or spec.loader is None:
-        raise UserError("not a Python file", where=str(source.plugin))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    named: Reader = getattr(module, source.format.rpartition(":")[2])
+    named: Reader = load_function(source.plugin, source.format)
     return named
