@@ -14,17 +14,17 @@ from pydantic import ValidationError
 from adaptinf.console import count_text
 from adaptinf.console.text import printable
 from adaptinf.data.collator import Collator
-from adaptinf.data.encoder import Encoder
 from adaptinf.data.ingest import Ingested, ingest
 from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.pool import PoolBuilder, PoolTable
 from adaptinf.data.rows import Remark
 from adaptinf.data.source import Source, count_rows, find_source
 from adaptinf.errors import UserError
-from adaptinf.models.loading import ModelSource, load_config, load_processor
+from adaptinf.models.loading import ModelSource
 from adaptinf.report.rows import write_rows_page
 from config import Columns
-from stages.display import shown_set
+from stages.context import encoder_of
+from stages.display import first_seeing, lengths, shown_set
 
 _EXAMPLES = 3
 _WIDTH = 96
@@ -70,10 +70,7 @@ def check_dataset(request: Request, root: Path) -> str:
         UserError: it cannot be read, not one row can be used, or, when ``strict``, the first
             that cannot.
     """
-    model = ModelSource(request.model)
-    processor = load_processor(model)
-    longest = load_config(model).get_text_config().max_position_embeddings
-    encoder = Encoder(processor, min(longest, processor.tokenizer.model_max_length))
+    encoder = encoder_of(ModelSource(request.model))
     with tempfile.TemporaryDirectory() as scratch:
         media = Path(scratch)
         source = find_source(
@@ -115,20 +112,17 @@ def _told(
     source: Source, total: int, found: Ingested, pool: PoolTable, collator: Collator
 ) -> list[str]:
     counts = found.counts
-    lengths = sorted(pool.strings("n_tokens"))
-    middle = lengths[len(lengths) // 2]
+    shortest, middle, longest = lengths(pool)
     lines = [
         f"{source.name}: {count_text(total)} rows, read as {source.format}",
         f"of the first {count_text(counts.rows_in)}: {count_text(counts.kept)} usable, of"
-        f" {lengths[0]} to {lengths[-1]} tokens, {middle} in the middle",
+        f" {shortest} to {longest} tokens, {middle} in the middle",
     ]
     if counts.shortened:
         lines.append(f"{count_text(counts.shortened)} are cut to the longest length")
     lines += _by_reason("left out", counts.dropped, found.dropped)
     lines += _by_reason("kept, and noted", counts.noted, found.noted)
-    images = [len(names) for names in pool.strings("images")]
-    first = next((place for place, count in enumerate(images) if count), 0)
-    sample = pool.sample(first)
+    sample = first_seeing(pool)
     lines += ["", f"row {printable(sample.source_id)} ([[ ]] carries the loss)"]
     for line in printable(masked_text(masked(collator, sample))).splitlines():
         lines += textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent="  ")

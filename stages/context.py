@@ -44,6 +44,14 @@ class Step:
 BASE = Step(0, "base")
 
 
+def encoder_of(source: ModelSource, max_length: int | None = None) -> Encoder:
+    """A model's encoder; rows end at ``max_length`` or at what the model can read."""
+    processor = load_processor(source)
+    text = load_config(source).get_text_config()
+    longest = min(text.max_position_embeddings, processor.tokenizer.model_max_length)
+    return Encoder(processor, min(longest, max_length or longest))
+
+
 class Context:
     """Everything a stage may ask for. Heavy things are made when first asked for."""
 
@@ -112,10 +120,7 @@ class Context:
     @cached_property
     def encoder(self) -> Encoder:
         """The model's processor; rows end at ``data.max_length`` or at what the model can read."""
-        processor = load_processor(self.model_source)
-        text = load_config(self.model_source).get_text_config()
-        longest = min(text.max_position_embeddings, processor.tokenizer.model_max_length)
-        return Encoder(processor, min(longest, self.recipe.data.max_length or longest))
+        return encoder_of(self.model_source, self.recipe.data.max_length)
 
     @cached_property
     def collator(self) -> Collator:

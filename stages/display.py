@@ -30,11 +30,11 @@ def shown_set(
 
     Those shown are spread over the pool, and have images where there are such.
     """
-    lengths = sorted(pool.strings("n_tokens"))
+    shortest, middle, longest = lengths(pool)
     facts = {
         "read": f"{count_text(read)} rows",
         "usable": count_text(len(pool)),
-        "tokens": f"{lengths[0]} to {lengths[-1]}, {lengths[len(lengths) // 2]} in the middle",
+        "tokens": f"{shortest} to {longest}, {middle} in the middle",
     }
     chosen = pool.samples(_spread(pool, rows))
     return ShownSet(
@@ -42,10 +42,24 @@ def shown_set(
     )
 
 
+def lengths(pool: PoolTable) -> tuple[int, int, int]:
+    """Tokens of the shortest row of a pool, of the one in the middle, and of the longest."""
+    found = sorted(pool.strings("n_tokens"))
+    return found[0], found[len(found) // 2], found[-1]
+
+
+def first_seeing(pool: PoolTable) -> Sample:
+    """The first row with an image, or the first."""
+    return pool.sample(next(iter(_seeing(pool)), 0))
+
+
+def _seeing(pool: PoolTable) -> list[int]:
+    return [position for position, images in enumerate(pool.strings("images")) if len(images)]
+
+
 def _spread(pool: PoolTable, rows: int) -> list[int]:
     """Positions from the beginning to the end, of rows with images as far as there are."""
-    counts = [len(images) for images in pool.strings("images")]
-    seeing = [position for position, count in enumerate(counts) if count]
+    seeing = _seeing(pool)
     among = seeing if len(seeing) >= rows else range(len(pool))
     rows = min(rows, len(among))
     return [among[len(among) * number // rows] for number in range(rows)]

@@ -10,26 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from adaptinf.adapters.inspection import inspect_adapter
-from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import BadImage, locate
 from adaptinf.errors import UserError
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
 from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
-from adaptinf.models.loading import (
-    ModelSource,
-    load_config,
-    load_model,
-    load_processor,
-    model_fingerprint,
-)
+from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.files import Answers
 from adaptinf.scoring.result import find_benchmark, score
+from stages.context import encoder_of
 from stages.exports import adapted_model
 from stages.work import digest_of, file_digests, write_atomically
 
-NEW_TOKENS = {"coco_captions": 128, "chinese_captions": 128, "targets": 1024, "scienceqa": 1024}
+NEW_TOKENS = {"targets": 1024, "scienceqa": 1024}
 """Longest answers where they are not 128, as LLaVA has them."""
 
 _LISTED = 3
@@ -100,14 +94,11 @@ def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Sco
 
 
 def _generator(order: Order, source: ModelSource) -> Generator:
-    processor = load_processor(source)
-    longest = load_config(source).get_text_config().max_position_embeddings
-    encoder = Encoder(processor, min(longest, processor.tokenizer.model_max_length))
     if order.adapter is None:
         model: Any = load_model(source)
     else:
         model = adapted_model(order.adapter, inspect_adapter(order.adapter), source)
-    return Generator(model.eval(), encoder, order.batch_size)
+    return Generator(model.eval(), encoder_of(source), order.batch_size)
 
 
 def _answer(

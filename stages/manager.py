@@ -17,7 +17,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from config import Recipe, resolved_yaml
-from stages.context import Context, Step
+from stages.context import BASE, Context, Step
 from stages.environment import write_environment
 from stages.lock import locked
 from stages.results import Bill, build_matrix
@@ -166,7 +166,7 @@ class _MatrixFile:
 
 def _tell_strays(context: Context, console: Console) -> None:
     """Say which step folders belong to no step of the recipe; they are left alone."""
-    expected = {"0-base", *(step.name for step in context.steps)}
+    expected = {BASE.name, *(step.name for step in context.steps)}
     for folder in sorted((context.run / "steps").glob("*-*")):
         if folder.name not in expected and any(folder.rglob(DONE)):
             console.line(f"steps/{folder.name} belongs to no task of this recipe; left as it is")

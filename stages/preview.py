@@ -18,7 +18,7 @@ from adaptinf.report.rows import ShownSet, write_rows_page
 from config import Recipe, resolved_yaml
 from stages.bill import bill_of, bill_text
 from stages.context import Context
-from stages.display import shown_set
+from stages.display import first_seeing, shown_set
 from stages.flow import is_done
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
@@ -115,12 +115,7 @@ def _samples(context: Context, looks: Sequence[TaskLook]) -> str:
 
 
 def _sample(context: Context, look: TaskLook) -> str:
-    """The first row with an image, or the first."""
-    counts = [len(images) for images in look.pool.strings("images")]
-    position = next((i for i, count in enumerate(counts) if count), 0)
-    lines = printable(
-        masked_text(masked(context.collator, look.pool.sample(position)))
-    ).splitlines()
+    lines = printable(masked_text(masked(context.collator, first_seeing(look.pool)))).splitlines()
     wrapped = (textwrap.wrap(line, _WIDTH - 3 * len(_INDENT)) for line in lines)
     return textwrap.indent("\n".join(line for part in wrapped for line in part), 2 * _INDENT)
 

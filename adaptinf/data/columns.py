@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adaptinf.data.sample import IMAGE_MARK
+from adaptinf.data.sample import IMAGE_MARK, marked
 
 
 def as_conversation(record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def as_conversation(record: Mapping[str, Any], columns: Mapping[str, str]) -> di
         if isinstance(question, str) and IMAGE_MARK not in question:
             image = told.get("image")
             count = len(image) if isinstance(image, list) else int(bool(image))
-            question = f"{IMAGE_MARK}\n" * count + question
+            question = marked(question, count)
         told["conversations"] = [
             {"from": "human", "value": question},
             {"from": "gpt", "value": answer},

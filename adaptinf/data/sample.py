@@ -20,6 +20,11 @@ class Turn:
     text: str
 
 
+def marked(text: str, n_images: int) -> str:
+    """The text after as many image marks as images, a line each."""
+    return f"{IMAGE_MARK}\n" * n_images + text
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A training row.

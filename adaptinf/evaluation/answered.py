@@ -17,7 +17,12 @@ def read_matrix(run: Path) -> AccuracyMatrix:
     file = run / "matrix.json"
     if not file.is_file():
         raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
-    return AccuracyMatrix.from_json(file.read_text())
+    return AccuracyMatrix.from_json(file.read_text(encoding="utf-8"))
+
+
+def step_folder(run: Path, steps: Sequence[str], number: int) -> Path:
+    """The folder of a step of a run (0: the base model)."""
+    return run / "steps" / (steps[number] if number else BASE_FOLDER)
 
 
 def step_scores(run: Path, steps: Sequence[str], number: int, benchmark: str) -> dict[str, float]:
@@ -29,8 +34,7 @@ def step_scores(run: Path, steps: Sequence[str], number: int, benchmark: str) ->
     Raises:
         UserError: the step has not answered this benchmark.
     """
-    folder = run / "steps" / (steps[number] if number else BASE_FOLDER)
-    file = folder / "evaluate" / benchmark / "predictions.jsonl"
+    file = step_folder(run, steps, number) / "evaluate" / benchmark / "predictions.jsonl"
     if not file.is_file():
         raise UserError("no answers here", where=str(file), hint="run the recipe to its end")
     with file.open(encoding="utf-8") as lines:

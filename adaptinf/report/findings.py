@@ -12,8 +12,7 @@ import yaml
 
 from adaptinf.errors import UserError
 from adaptinf.evaluation import AccuracyMatrix
-
-BASE_FOLDER = "0-base"
+from adaptinf.evaluation.answered import step_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Findings:
 
     def step_folder(self, row: int) -> Path:
         """Folder of the step that wrote ``row`` of the matrix."""
-        return self.folder / "steps" / (BASE_FOLDER if row == 0 else self.matrix.steps[row])
+        return step_folder(self.folder, self.matrix.steps, row)
 
 
 def read_findings(folder: Path) -> Findings:

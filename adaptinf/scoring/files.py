@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from adaptinf.errors import UserError
 
 T = TypeVar("T")
@@ -35,6 +38,16 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                         raise UserError("not JSON", where=f"{path}:{number}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+
+
+def table_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of a Parquet file: these columns, or all but those of images. Raises ``UserError``."""
+    try:
+        names = columns or [n for n in pq.read_schema(path).names if not n.startswith("image_")]
+        rows: list[dict[str, Any]] = pq.read_table(path, columns=list(names)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+    return rows
 
 
 def rows_of(content: Any, path: Path, key: str | None = None) -> list[Any]:

@@ -17,7 +17,7 @@ from adaptinf.data.readers.records import (
     unusable,
 )
 from adaptinf.data.rows import RawRow, RowProblem
-from adaptinf.data.sample import IMAGE_MARK, Turn
+from adaptinf.data.sample import IMAGE_MARK, marked
 from adaptinf.data.source import Source
 
 
@@ -38,11 +38,7 @@ def _row(row: int, record: Any, source: Source) -> RawRow:
         images = images_of(record, source)
         turns = conversation(record.get("conversations"))
         if images and turns and not any(IMAGE_MARK in turn.text for turn in turns):
-            turns = (_opened(turns[0], len(images)), *turns[1:])
+            turns = (replace(turns[0], text=marked(turns[0].text, len(images))), *turns[1:])
         return RawRow(row, ident, images, turns, skill=optional_text(record, "task_type"))
     except RowProblem as problem:
         return unusable(row, ident, problem)
-
-
-def _opened(turn: Turn, n_images: int) -> Turn:
-    return replace(turn, text=f"{IMAGE_MARK}\n" * n_images + turn.text)

@@ -11,7 +11,7 @@ from adaptinf.data import reasons
 from adaptinf.data.media import store_image
 from adaptinf.data.readers import json_array, tables
 from adaptinf.data.rows import RawRow, RowProblem
-from adaptinf.data.sample import IMAGE_MARK, Role, Turn
+from adaptinf.data.sample import IMAGE_MARK, Role, Turn, marked
 from adaptinf.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def unusable(row: int, ident: str, problem: RowProblem) -> RawRow:
 
 def asked(question: str, n_images: int = 1) -> Turn:
     """A user's turn: as many image marks as images, a line each, and the question."""
-    return Turn("user", f"{IMAGE_MARK}\n" * n_images + question)
+    return Turn("user", marked(question, n_images))
 
 
 def images_of(record: dict[str, Any], source: Source, folder: str = "") -> tuple[str, ...]:

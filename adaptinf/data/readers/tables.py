@@ -40,14 +40,11 @@ def rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str,
 
     Raises ``UserError`` for anything else, and where one of the ``columns`` is missing.
     """
-    missing = set(columns or ()) - set(column_names(path))
-    if missing:
-        raise UserError(
-            "columns are missing",
-            where=str(path),
-            seen=sorted(column_names(path)),
-            hint=f"expected {', '.join(columns or ())}",
-        )
+    if columns is not None:
+        names = column_names(path)
+        if not set(columns) <= set(names):
+            hint = f"expected {', '.join(columns)}"
+            raise UserError("columns are missing", where=str(path), seen=sorted(names), hint=hint)
     if path.is_dir():
         for batch in _saved(path).with_format("arrow").iter(_ROWS_PER_READ):
             yield from batch.to_pylist()

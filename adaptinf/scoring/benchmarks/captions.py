@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adaptinf.scoring.benchmarks.shared import conversations
 from adaptinf.scoring.captions import bleu, character_bleu, cider, rouge_l
 from adaptinf.scoring.files import each, field_of, json_file, one_file, rows_of
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
@@ -39,19 +40,6 @@ def _coco(place: Path) -> list[Item]:
         Item(str(image), ASK, (names[image],) if image in names else (), captions)
         for image, captions in references.items()
     ]
-
-
-def _chinese(place: Path) -> list[Item]:
-    """Conversations in LLaVA's form, made of M3IT; the first answer is the reference."""
-    file = one_file(place, "*.json")
-
-    def item(row: Any) -> Item:
-        asked, answer = (field_of(turn, "value", str) for turn in row["conversations"][:2])
-        image = row.get("image") or ()
-        names = (image,) if isinstance(image, str) else tuple(image)
-        return Item(str(row["id"]), asked.replace("<image>", "").strip(), names, answer)
-
-    return each(rows_of(json_file(file), file), file, item)
 
 
 def _keep(item: Item, text: str, rules: str) -> Verdict:
@@ -94,7 +82,7 @@ BENCHMARKS = (
         "chinese_captions",
         ("adapt-inf",),
         "a JSON list of conversations, the first answer being the reference",
-        _chinese,
+        conversations,
         _judge_characters,
         _total_characters,
         "Adapt-infinity, for COCO-CN and Flickr8k-CN",

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from adaptinf.errors import UserError
+from adaptinf.scoring.benchmarks.shared import SHORT
 from adaptinf.scoring.choices import (
     LETTERS,
     lenient_letter,
@@ -23,12 +21,19 @@ from adaptinf.scoring.choices import (
     mmmu_letter,
     scienceqa_letter,
 )
-from adaptinf.scoring.files import each, field_of, json_file, json_lines, one_file, rows_of
+from adaptinf.scoring.files import (
+    each,
+    field_of,
+    json_file,
+    json_lines,
+    one_file,
+    rows_of,
+    table_rows,
+)
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, means, percent
 from adaptinf.scoring.open_answers import mmmu_open_right
 
 ASK = "\nAnswer with the option's letter from the given choices directly."
-ASK_SHORT = "\nAnswer the question using a single word or phrase."
 
 _MMMU = ("*/validation-*.parquet", "validation-*.parquet")
 
@@ -104,11 +109,7 @@ def _mmbench_pictures(place: Path, folder: Path) -> None:
 def _mmmu_pictures(place: Path, folder: Path) -> None:
     """The first image of each row: LLaVA asks about that one."""
     for file in _tables(place, *_MMMU):
-        try:
-            rows = pq.read_table(file, columns=["id", "image_1"]).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
-        for row in rows:
+        for row in table_rows(file, ["id", "image_1"]):
             raw = (row["image_1"] or {}).get("bytes")
             if not raw:
                 raise UserError("a row without its image", where=f"{file}: {row['id']}")
@@ -170,7 +171,7 @@ def _mmmu(place: Path) -> list[Item]:
         if row["question_type"] == "open":
             told = field_of(row, "answer", str)
             gold = ast.literal_eval(told) if told.startswith("[") else told
-            return Item(row["id"], f"{asked}\n{ASK_SHORT}", images, gold, {"subject": subject})
+            return Item(row["id"], f"{asked}\n{SHORT}", images, gold, {"subject": subject})
         shown = "\n".join(f"({x}) {text}" for x, text in zip(LETTERS, options, strict=False))
         answer = Choice(options, row["answer"])
         return Item(row["id"], f"{asked}\n\n{shown}\n\n{ASK}", images, answer, {"subject": subject})
@@ -199,14 +200,7 @@ def _table_rows(place: Path, *patterns: str) -> list[Any]:
     """Rows of Parquet files, images left out, or of one JSON Lines file."""
     if place.suffix == ".jsonl":
         return [row for _, row in json_lines(place)]
-    rows: list[Any] = []
-    for file in _tables(place, *patterns):
-        try:
-            names = [name for name in pq.read_schema(file).names if not name.startswith("image_")]
-            rows += pq.read_table(file, columns=names).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
-    return rows
+    return [row for file in _tables(place, *patterns) for row in table_rows(file)]
 
 
 def _tables(place: Path, *patterns: str) -> list[Path]:

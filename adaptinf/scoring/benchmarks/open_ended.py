@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adaptinf.scoring.files import (
-    each,
-    field_of,
-    json_file,
-    json_lines,
-    one_file,
-    rows_of,
-)
+from adaptinf.scoring.benchmarks.shared import SHORT, conversations, targets
+from adaptinf.scoring.files import each, field_of, json_file, one_file, rows_of
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, means
 from adaptinf.scoring.vqa import m4c_accuracy, vqa_accuracy
 from adaptinf.scoring.words import normalised
 
-SHORT = "\nAnswer the question using a single word or phrase."
 UNSURE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
 
 
@@ -101,29 +95,10 @@ def _gqa(place: Path) -> list[Item]:
 
 
 def _targets(place: Path) -> list[Item]:
-    """MixLoRA's files: ``unique_id``, ``prompt``, ``target`` and ``image_path`` a line."""
-    file = one_file(place, "*.jsonl")
-
-    def item(row: Any) -> Item:
-        prompt = field_of(row, "prompt", str).replace("[Options]", "Options")
-        image = row.get("image_path")
-        ident = str(row["unique_id"])
-        return Item(ident, prompt, (image,) if image else (), field_of(row, "target", str))
-
-    return each([row for _, row in json_lines(file)], file, item)
-
-
-def _video(place: Path) -> list[Item]:
-    """Conversations in LLaVA's form, images being frames; the first answer is right."""
-    file = one_file(place, "*.json")
-
-    def item(row: Any) -> Item:
-        asked, answer = (field_of(turn, "value", str) for turn in row["conversations"][:2])
-        images = row.get("image") or ()
-        names = (images,) if isinstance(images, str) else tuple(images)
-        return Item(str(row["id"]), asked.replace("<image>", "").strip(), names, answer)
-
-    return each(rows_of(json_file(file), file), file, item)
+    """MixLoRA's files, asked as its own evaluation asks them."""
+    return [
+        replace(item, text=item.text.replace("[Options]", "Options")) for item in targets(place)
+    ]
 
 
 def _judge_people(item: Item, text: str, rules: str) -> Verdict:
@@ -210,7 +185,7 @@ BENCHMARKS = (
         "video",
         ("exact",),
         "a JSON list of conversations, the first answer being right",
-        _video,
+        conversations,
         _judge_target,
         _answered,
         "Adapt-infinity's video sets",

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from adaptinf.errors import UserError
+from adaptinf.scoring.benchmarks.shared import targets
 from adaptinf.scoring.boxes import Box, box_in, overlap, pixels_of
-from adaptinf.scoring.files import each, field_of, json_lines, one_file
+from adaptinf.scoring.files import each, one_file, table_rows
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
 from adaptinf.scoring.transcription import similarity
 
@@ -33,10 +30,7 @@ def _refcoco(place: Path) -> list[Item]:
     """A table of references, of one split; a question for each of their sentences."""
     file = one_file(place, "*testA*.parquet", "data/testA-*.parquet", "*.parquet")
     columns = ["ref_id", "sentences", "bbox", "image_path", "raw_image_info"]
-    try:
-        rows = pq.read_table(file, columns=columns).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError("the file cannot be read", where=str(file), seen=str(error)) from error
+    rows = table_rows(file, columns)
 
     def items(row: Any) -> list[Item]:
         info = json.loads(row["raw_image_info"])
@@ -55,17 +49,6 @@ def _refcoco(place: Path) -> list[Item]:
         ]
 
     return [item for found in each(rows, file, items) for item in found]
-
-
-def _transcriptions(place: Path) -> list[Item]:
-    file = one_file(place, "*.jsonl")
-
-    def item(row: Any) -> Item:
-        image = row.get("image_path")
-        ident, prompt = str(row["unique_id"]), field_of(row, "prompt", str)
-        return Item(ident, prompt, (image,) if image else (), field_of(row, "target", str))
-
-    return each([row for _, row in json_lines(file)], file, item)
 
 
 def _judge_box(item: Item, text: str, rules: str) -> Verdict:
@@ -123,7 +106,7 @@ BENCHMARKS = (
         "transcription",
         ("exact",),
         "a JSON Lines file of unique_id, prompt, target",
-        _transcriptions,
+        targets,
         _judge_text,
         _total_text,
         "1 - normalised edit distance",

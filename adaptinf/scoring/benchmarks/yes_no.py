@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptinf.errors import UserError
+from adaptinf.scoring.benchmarks.shared import SHORT
 from adaptinf.scoring.files import each, field_of, json_lines
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
 from adaptinf.scoring.yes_no import Confusion, lenient_answer, mme_answer, pope_answer
-
-SHORT = "\nAnswer the question using a single word or phrase."
 
 PERCEPTION = (
     "existence",
