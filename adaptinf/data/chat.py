@@ -116,7 +116,7 @@ class Chat:
         self._processor = processor
         self._special = _special_tokens(processor)
         self._special_by_sign: dict[str, list[str]] = {}
-        for token in self._special:
+        for token in filter(None, self._special):
             self._special_by_sign.setdefault(token[:1], []).append(token)
         self._closing = ""
         self._frames: dict[tuple[tuple[str, ...], ...], Frame | None] = {}
@@ -260,13 +260,17 @@ class Chat:
 
     def _special_token_in(self, text: str) -> str | None:
         """The first special token of the tokenizer that a text holds; there may be thousands."""
-        signs = self._special_by_sign.keys() & set(text)
-        tokens = (token for sign in sorted(signs) for token in self._special_by_sign[sign])
-        return next((token for token in tokens if token in text), None)
+        for sign, tokens in self._special_by_sign.items():
+            if sign in text:
+                found = next((token for token in tokens if token in text), None)
+                if found is not None:
+                    return found
+        return None
 
     def _parts(self, turn: Turn) -> list[dict[str, str]]:
         parts: list[dict[str, str]] = []
-        for i, text in enumerate(_MARK.split(turn.text)):
+        texts = _MARK.split(turn.text) if IMAGE_MARK in turn.text else [turn.text]
+        for i, text in enumerate(texts):
             found = self._special_token_in(text)
             if found is not None:
                 raise RenderError("the text holds a special token of the tokenizer", seen=found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +89,12 @@ class Encoder:
         self.processor = processor
         self.max_length = max_length
         self.chat = Chat(processor)
+        # The processor sets padding on its own tokenizer at every call; this one never pads.
+        self._counter = deepcopy(tokenizer.backend_tokenizer)
+        self._counter.no_padding()
+        self._counter.no_truncation()
         self._expansions: dict[tuple[int, int, bool], str] = {}
+        self._expanding = Lock()
         # A template that writes the start token itself must not be given a second one.
         start = self.chat.prompt([Turn("user", "probe")])
         bos = tokenizer.bos_token
@@ -116,7 +123,7 @@ class Encoder:
 
         Of a row that cannot be rendered, why not. The expansion of an image is learnt once per size
         from a blank image: what processors tell of themselves leaves out the tokens around an image
-        (Gemma 3: 256 told, 260 made).
+        (Gemma 3: 256 told, 260 made). Several threads may ask at the same time.
         """
         rendered = self.chat.rendered_all([sample.turns for sample in samples])
         rows: dict[int, tuple[Rendered, list[_Replaced]]] = {}
@@ -124,18 +131,15 @@ class Encoder:
             if isinstance(row, Rendered):
                 expansions = [self._expansion(size, alone=len(sizes) == 1) for size in sizes]
                 rows[number] = row, self._placed(row.text, expansions)
-        backend = self.processor.tokenizer.backend_tokenizer
-        backend.no_padding()
-        backend.no_truncation()
         texts = [_expand(row.text, replaced) for row, replaced in rows.values()]
         special = {"add_special_tokens": self._add_special_tokens}
-        counts = map(len, backend.encode_batch_fast(texts, **special))
+        counts = map(len, self._counter.encode_batch_fast(texts, **special))
         measured: dict[int, Measured] = {}
         for number, text, count in zip(rows, texts, counts, strict=True):
             measured[number] = Measured(count, "whole")
             if count > self.max_length:
                 # The fast way gives no offsets, and only rows as long as this need them.
-                layout = _layout(*rows[number], backend.encode(text, **special).offsets)
+                layout = _layout(*rows[number], self._counter.encode(text, **special).offsets)
                 measured[number] = layout.measured(self.max_length)
         return [
             row if isinstance(row, RenderError) else measured[number]
@@ -184,13 +188,14 @@ class Encoder:
         LLaVA-OneVision cuts an image into tiles only when it is alone.
         """
         key = (image.height, image.width, alone)
-        if key not in self._expansions:
-            blank = Image.new("RGB", (image.width, image.height))
-            copies = [blank] if alone else [blank, blank]
-            mark = self.chat.placeholder
-            processed = self._process([mark * len(copies)], [copies], side="right")
-            self._expansions[key] = processed.replaced[0][-1].text
-        return self._expansions[key]
+        with self._expanding:
+            if key not in self._expansions:
+                blank = Image.new("RGB", (image.width, image.height))
+                copies = [blank] if alone else [blank, blank]
+                mark = self.chat.placeholder
+                processed = self._process([mark * len(copies)], [copies], side="right")
+                self._expansions[key] = processed.replaced[0][-1].text
+            return self._expansions[key]
 
     def _placed(self, text: str, expansions: Sequence[str]) -> list[_Replaced]:
         replaced, at = [], 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +24,7 @@ from adaptinf.data.sample import Sample
 from adaptinf.data.source import Source
 from adaptinf.errors import UserError
 
-_ROWS_PER_CHUNK = 64
+_ROWS_PER_CHUNK = 256
 
 _UNMEASURED = Measured(0, "whole")
 
@@ -143,8 +145,8 @@ def _admitted(row: _Seen, builder: PoolBuilder) -> tuple[Sample, Measured]:
 def _rows(source: Source, media: Path, encoder: Encoder | None) -> Iterator[_Seen]:
     """Rows in order, looked at and measured ahead.
 
-    Images decode in threads: that is most of the time, outside the GIL. Only one thread measures,
-    since a tokenizer keeps settings, and has threads of its own.
+    Images decode in threads: that is most of the time, outside the GIL. Two threads measure: one
+    renders, which holds the GIL, while the tokenizer of the other counts, which does not.
     """
     known: dict[str, ImageInfo] = {}
     workers = os.cpu_count() or 1
@@ -155,10 +157,27 @@ def _rows(source: Source, media: Path, encoder: Encoder | None) -> Iterator[_See
     def measure(chunk: Sequence[_Seen]) -> list[_Seen]:
         return _measured([_as_sample(row, source) for row in chunk], encoder)
 
-    with ThreadPoolExecutor(workers) as lookers, ThreadPoolExecutor(1) as measurer:
-        seen = _ahead(lookers, look, _chunks(readers.read(source, media)), 2 * workers)
-        for chunk in _ahead(measurer, measure, seen, 2):
+    with (
+        _rare_collection(),
+        ThreadPoolExecutor(workers) as lookers,
+        ThreadPoolExecutor(2) as measurers,
+    ):
+        seen = _ahead(lookers, look, _chunks(readers.read(source, media)), workers)
+        for chunk in _ahead(measurers, measure, seen, 2):
             yield from chunk
+
+
+@contextmanager
+def _rare_collection() -> Iterator[None]:
+    """Leave what is there already out of the search for garbage.
+
+    Every few rows it would look through all objects of the libraries: a third of the time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _chunks(rows: Iterator[RawRow]) -> Iterator[list[RawRow]]:

@@ -48,12 +48,10 @@ class Sample:
 
 def sample_digest(turns: Sequence[Turn], image_digests: Sequence[str]) -> str:
     """SHA-256 over roles, texts and image digests, each prefixed with its length."""
-    state = hashlib.sha256()
-    for field in [f for t in turns for f in (t.role, t.text)] + list(image_digests):
-        raw = field.encode()
-        state.update(len(raw).to_bytes(8, "little"))
-        state.update(raw)
-    return state.hexdigest()
+    fields = [field.encode() for turn in turns for field in (turn.role, turn.text)]
+    fields += [digest.encode() for digest in image_digests]
+    parts = [part for field in fields for part in (len(field).to_bytes(8, "little"), field)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def sample_uid(dataset: str, digest: str) -> str:
