@@ -1,6 +1,6 @@
 """A table as an Excel file: the few parts of one that hold plain cells.
 
-MMBench's server takes no other form, and a package that can do all of Excel is much for that.
+MMBench's uploads are such files, and a package that can do all of Excel is much for them.
 """
 
 from __future__ import annotations
