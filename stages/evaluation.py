@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adaptinf.adapters.inspection import inspect_adapter
 from adaptinf.data.images import BadImage, locate
+from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
 from adaptinf.evaluation.generation import Generator, remove_partials
@@ -18,13 +19,24 @@ from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.files import Answers
-from adaptinf.scoring.result import find_benchmark, score
+from adaptinf.scoring.result import (
+    NO_LABELS,
+    Unscored,
+    Uploaded,
+    are_labelled,
+    find_benchmark,
+    read_items,
+    score,
+)
 from stages.context import encoder_of
 from stages.exports import adapted_model
+from stages.uploads import write_upload
 from stages.work import digest_of, file_digests, write_atomically
 
 NEW_TOKENS = {"targets": 1024, "scienceqa": 1024}
 """Longest answers where they are not 128, as LLaVA has them."""
+
+ANSWERS, PARTIAL = "answers.jsonl", "answers.partial.jsonl"
 
 _LISTED = 3
 
@@ -54,46 +66,78 @@ class Scored:
     value: float
     mean: float
     interval: tuple[float, float]
+    upload: Uploaded | None = None
+
+
+Outcome = Scored | Unscored
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Questions of a benchmark, and what scores the answers to them."""
+    """Questions of a benchmark, what scores the answers to them, and what writes an upload file."""
 
     benchmark: Benchmark
     questions: list[Question]
-    judge: Callable[[list[str]], tuple[Scored, dict[str, Any]]]
+    judge: Callable[[list[str]], tuple[Outcome, dict[str, Any]]]
+    upload: Callable[[list[str], Path], Uploaded] | None = None
 
 
-def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Scored]:
+def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Outcome]:
     """Answer and score benchmarks, one after the other, from wherever an earlier try ended.
 
-    ``order.out`` gets a folder for each, with ``answers.jsonl`` in LLaVA's form and
-    ``scores.json``. ``advance`` is told the benchmark's name, its questions and those done.
+    ``order.out`` gets a folder for each, with ``answers.jsonl`` in LLaVA's form, ``scores.json``,
+    which says why where there is no score, and the upload file of a benchmark that has one and all
+    of whose questions were asked. ``advance`` is told the benchmark's name, its questions and
+    those done. Of the ranks of a launch only the leader comes here; the others ``follow``.
 
     Raises:
         UserError: an unknown benchmark, an image that is missing, or answers of another model.
     """
+    ranks = Ranks.of_launch()
     asked = [_asked(name, order) for name in order.benchmarks]
     for one in asked:
         _require_images(one)
     source = ModelSource(order.model, dtype=order.dtype)
     named = _fingerprint(order, source)
     pending = [one for one in asked if not _is_done(order.out / one.benchmark.name, one, named)]
-    generator = _generator(order, source) if pending else None
-    scores = []
+    ranks.meet()  # the others may look at what is here, and
+    ranks.meet()  # have seen what is pending before it is begun
+    generator = _generator(order, source, ranks) if pending else None
+    outcomes = []
     for one in asked:
         folder = order.out / one.benchmark.name
         if generator is not None and one in pending:
-            _answer(one, folder, generator, named, advance)
-        texts = [json.loads(line)["text"] for line in (folder / "answers.jsonl").open()]
-        scored, told = one.judge(texts)
-        write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
-        scores.append(scored)
-    return scores
+            _answer(one, folder, generator, named, advance, ranks)
+        outcomes.append(_concluded(one, folder))
+    ranks.part()
+    return outcomes
 
 
-def _generator(order: Order, source: ModelSource) -> Generator:
+def follow(order: Order) -> None:
+    """What all ranks of a launch do but the leader: answer their share of the questions."""
+    ranks = Ranks.of_launch()
+    ranks.meet()  # the leader has told mistakes, and written out images that stand inside labels
+    asked = [_asked(name, order) for name in order.benchmarks]
+    pending = [one for one in asked if not (order.out / one.benchmark.name / ANSWERS).is_file()]
+    ranks.meet()
+    if pending:
+        generator = _generator(order, ModelSource(order.model, dtype=order.dtype), ranks)
+        for one in pending:
+            partial = order.out / one.benchmark.name / PARTIAL
+            generator.answer(one.benchmark, one.questions, partial, ranks=ranks)
+    ranks.part()
+
+
+def _concluded(one: _Asked, folder: Path) -> Outcome:
+    """Write ``scores.json`` and the upload file, of answers that are there."""
+    texts = [json.loads(line)["text"] for line in (folder / ANSWERS).open()]
+    outcome, told = one.judge(texts)
+    write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
+    return replace(outcome, upload=one.upload(texts, folder)) if one.upload else outcome
+
+
+def _generator(order: Order, source: ModelSource, ranks: Ranks) -> Generator:
+    ranks.take_device()
     if order.adapter is None:
         model: Any = load_model(source)
     else:
@@ -107,6 +151,7 @@ def _answer(
     generator: Generator,
     named: str,
     advance: Callable[[str, int, int], None],
+    ranks: Ranks,
 ) -> None:
     """Write ``answers.jsonl``; what an earlier try has answered is not asked again."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,8 +163,8 @@ def _answer(
         done += rows
         advance(one.benchmark.name, len(one.questions), done)
 
-    partial = folder / "answers.partial.jsonl"
-    texts = generator.answer(one.benchmark, one.questions, partial, told)
+    partial = folder / PARTIAL
+    texts = generator.answer(one.benchmark, one.questions, partial, told, ranks)
     lines = [
         {
             "question_id": question.question_id,
@@ -132,7 +177,7 @@ def _answer(
         for number, (question, text) in enumerate(zip(one.questions, texts, strict=True))
     ]
     whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    write_atomically(folder / "answers.jsonl", whole)
+    write_atomically(folder / ANSWERS, whole)
     remove_partials(partial)
 
 
@@ -145,7 +190,7 @@ def _is_done(folder: Path, one: _Asked, named: str) -> bool:
             where=str(folder),
             hint="choose another folder with --out, or remove this one",
         )
-    return (folder / "answers.jsonl").is_file()
+    return (folder / ANSWERS).is_file()
 
 
 def _key(one: _Asked, named: str) -> str:
@@ -169,7 +214,8 @@ def _published(name: str, order: Order) -> _Asked:
     if not labels.exists():
         hint = f"expected {benchmark.labels}"
         raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
-    items = benchmark.read(labels)[: order.limit]
+    every = read_items(benchmark, labels)
+    items = every[: order.limit]
     images = labels / "images" if (labels / "images").is_dir() else labels
     if benchmark.pictures is not None:
         images = _pictures(benchmark.pictures, labels, order.out / ".images" / name)
@@ -177,14 +223,30 @@ def _published(name: str, order: Order) -> _Asked:
     tokens = NEW_TOKENS.get(name, 128)
     shown = Benchmark(name, name, labels, images, rules, tokens, ())
 
-    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
+    def answers_of(texts: list[str]) -> Answers:
         ids = (item.question_id for item in items)
-        result = score(benchmark, items, Answers(dict(zip(ids, texts, strict=True))), rules)
+        return Answers(dict(zip(ids, texts, strict=True)))
+
+    def judge(texts: list[str]) -> tuple[Outcome, dict[str, Any]]:
+        if not are_labelled(items):
+            return _unscored(name, items, NO_LABELS)
+        result = score(benchmark, items, answers_of(texts), rules)
         measure, value = next(iter(result.totals.items()))
         scored = Scored(name, len(items), measure, value, result.mean, result.interval)
         return scored, asdict(result)
 
-    return _Asked(shown, questions, judge)
+    def upload(texts: list[str], folder: Path) -> Uploaded:
+        suffix = benchmark.upload.suffix if benchmark.upload else ""
+        return write_upload(benchmark, items, answers_of(texts), folder / f"upload{suffix}")
+
+    # A server takes nothing less than the answers to all questions.
+    whole = benchmark.upload is not None and len(items) == len(every)
+    return _Asked(shown, questions, judge, upload if whole else None)
+
+
+def _unscored(name: str, items: Sequence[Any], why: str) -> tuple[Unscored, dict[str, Any]]:
+    """Of a benchmark that was answered but cannot be scored here, and what its file says."""
+    return Unscored(name, len(items), why), {"benchmark": name, "items": len(items), "why": why}
 
 
 def _pictures(write: Callable[[Path, Path], None], labels: Path, folder: Path) -> Path:
@@ -203,7 +265,7 @@ def _own(name: str, order: Order) -> _Asked:
     questions = benchmark.items(order.limit)
     worth = benchmark.scorer()
 
-    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
+    def judge(texts: list[str]) -> tuple[Outcome, dict[str, Any]]:
         scores = [
             100 * worth(text, question.answer)
             for text, question in zip(texts, questions, strict=True)

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from adaptinf.console import count_text, table
-from adaptinf.scoring.result import Result
+from adaptinf.scoring.result import Result, Unscored, Uploaded
 
 if TYPE_CHECKING:
-    from stages.evaluation import Scored
+    from stages.evaluation import Outcome
 
 _WORDS = {
     "missing": "questions without an answer, counted wrong",
@@ -24,8 +24,21 @@ _WORDS = {
 }
 
 
-def described(result: Result) -> str:
-    """A result in lines of at most 100 columns."""
+def described(
+    outcome: Result | Unscored, upload: Uploaded | None = None, *, as_json: bool = False
+) -> str:
+    """A result, or why there is none, and the upload file, in lines of 100 columns or as JSON."""
+    if as_json:
+        told = asdict(outcome) | ({"upload": asdict(upload)} if upload else {})
+        return json.dumps(told, indent=1, ensure_ascii=False)
+    if isinstance(outcome, Result):
+        lines = _lines(outcome)
+    else:
+        lines = [f"{outcome.benchmark}: {count_text(outcome.items)} questions", outcome.why]
+    return "\n".join([*lines, *([_upload_line(upload)] if upload else [])])
+
+
+def _lines(result: Result) -> list[str]:
     outcomes = result.outcomes
     lines = [
         f"{result.benchmark} by the rules of {result.rules} ({result.source})",
@@ -48,26 +61,30 @@ def described(result: Result) -> str:
     ]
     if result.lenient > result.mean:
         lines.append(f"not minding their form: {result.lenient:.2f}")
-    return "\n".join(lines)
+    return lines
 
 
-def listed(scores: Sequence[Scored], *, as_json: bool = False) -> str:
-    """The headlines of several benchmarks, in a table or as JSON."""
+def _upload_line(upload: Uploaded) -> str:
+    return f"upload file: {upload.file}" + (f" ({upload.note})" if upload.note else "")
+
+
+def listed(outcomes: Sequence[Outcome], *, as_json: bool = False) -> str:
+    """The headlines of several benchmarks, or why they have none, in a table or as JSON."""
     if as_json:
-        return json.dumps([asdict(one) for one in scores], indent=1)
-    rows = [
-        [
-            one.benchmark,
-            f"{one.items:,}",
-            one.measure,
-            f"{one.value:.2f}",
-            f"{one.mean:.2f}",
-            f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
-        ]
-        for one in scores
-    ]
+        return json.dumps([asdict(one) for one in outcomes], indent=1)
     header = ["benchmark", "items", "measure", "value", "mean of items", "95 % interval"]
-    return table(rows, header, width=100)
+    lines = [table([_row(one) for one in outcomes], header, width=100)]
+    uploads = [_upload_line(one.upload) for one in outcomes if one.upload]
+    return "\n".join([*lines, *([""] if uploads else []), *uploads])
+
+
+def _row(one: Outcome) -> list[str]:
+    told = [one.benchmark, f"{one.items:,}"]
+    if isinstance(one, Unscored):
+        return [*told, one.why, "", "", ""]
+    low, high = one.interval
+    numbers = [f"{one.value:.2f}", f"{one.mean:.2f}", f"{low:.2f} to {high:.2f}"]
+    return [*told, one.measure, *numbers]
 
 
 def progress_line(name: str, questions: int, done: int) -> None:

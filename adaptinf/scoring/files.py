@@ -59,6 +59,11 @@ def rows_of(content: Any, path: Path, key: str | None = None) -> list[Any]:
     return found
 
 
+def has(content: Any, key: str) -> bool:
+    """Whether a file's content is an object with that key."""
+    return isinstance(content, dict) and key in content
+
+
 def each(rows: Sequence[Any], path: Path, make: Callable[[Any], T]) -> list[T]:
     """``make`` of every row.
 
@@ -161,3 +166,8 @@ def field_of(row: Mapping[str, Any], name: str, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {type(value).__name__}, not {kind.__name__}")
     return value
+
+
+def label_of(row: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    """The same of what is right: None where a test split keeps it to itself."""
+    return None if row.get(name) is None else field_of(row, name, kind)

@@ -15,7 +15,9 @@ class Item:
     """A question as LLaVA-1.5 asks it.
 
     ``text`` has no image marks; ``images`` are names in the benchmark's folder of images. ``right``
-    is whatever the judge needs. ``groups`` are what totals are taken by besides, as in category.
+    is whatever the judge needs, and None in a test split, which keeps that to itself. ``groups``
+    are what totals are taken by besides, as in category. ``options`` are the texts that a question
+    of multiple choice offers; ``row`` is what an upload repeats of the label file.
     """
 
     question_id: str
@@ -23,6 +25,8 @@ class Item:
     images: tuple[str, ...]
     right: Any
     groups: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    row: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,29 @@ Totals = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """Contents by name, relative to the upload; of one that is a single file the name is empty.
+
+    ``note`` says what had to be put in place of answers, where something had to.
+    """
+
+    contents: Mapping[str, bytes]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The form in which a server or an official tool takes the answers to a benchmark.
+
+    ``files`` makes it of all items and their answers, in the same order. ``suffix`` is that of the
+    file; a folder has none.
+    """
+
+    suffix: str
+    files: Callable[[Sequence[Item], Sequence[str]], Files]
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """A published benchmark.
 
@@ -55,6 +82,7 @@ class Benchmark:
     ``total`` turns all verdicts into numbers in percent, the headline first. ``labels`` says which
     files are wanted, ``source`` where the rules are from.
     ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
+    ``upload`` is the form that its server or its own tool wants, where it has one.
     """
 
     name: str
@@ -65,6 +93,7 @@ class Benchmark:
     total: Callable[[Sequence[Item], Sequence[Verdict], Rules], Totals]
     source: str = ""
     pictures: Callable[[Path, Path], None] | None = None
+    upload: Upload | None = None
 
 
 def means(items: Sequence[Item], verdicts: Sequence[Verdict], rules: Rules = "") -> Totals:

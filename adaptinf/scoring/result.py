@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from adaptinf.errors import UserError, suggestion
@@ -57,9 +56,30 @@ class Result:
     outcomes: Outcomes
     examples: dict[str, list[str]]
 
-    def json(self) -> str:
-        """All of it as JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An upload file, or a folder, that was written; ``note`` says what it has in place of answers.
+
+    That is rare: see ``adaptinf.scoring.items.Files``.
+    """
+
+    file: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Answers to so many questions that have no score, and why."""
+
+    benchmark: str
+    items: int
+    why: str
+    upload: Uploaded | None = None
+
+
+NO_LABELS = "no labels: nothing scored"
+"""Why answers to a test split have no score."""
 
 
 def find_benchmark(name: str, rules: str | None) -> tuple[Benchmark, str]:
@@ -84,20 +104,56 @@ def score_files(name: str, answers: Path, labels: Path, rules: str | None = None
         UserError: an unknown benchmark, or files that are not what is wanted.
     """
     benchmark, rules = find_benchmark(name, rules)
+    return score(benchmark, read_items(benchmark, labels), read_answers(answers), rules)
+
+
+def read_items(benchmark: Benchmark, labels: Path) -> list[Item]:
+    """The questions of a benchmark's label files, each with what is right or all without.
+
+    Raises:
+        UserError: no files, no questions, two of one id, or labels of some questions alone.
+    """
     if not labels.exists():
         raise UserError("no such labels", where=str(labels), hint=f"expected {benchmark.labels}")
-    return score(benchmark, benchmark.read(labels), read_answers(answers), rules)
+    items = benchmark.read(labels)
+    _require_sound(items, str(labels))
+    return items
+
+
+def _require_sound(items: Sequence[Item], where: str) -> None:
+    if len({item.question_id for item in items}) != len(items) or not items:
+        raise UserError("the labels have no questions, or two of one id", where=where)
+    bare = [item.question_id for item in items if item.right is None]
+    if 0 < len(bare) < len(items):
+        raise UserError(
+            f"{len(items) - len(bare):,} questions have labels and {len(bare):,} have none",
+            where=where,
+            seen=", ".join(bare[:_NAMED]),
+            hint="give a file of one split",
+        )
+
+
+def are_labelled(items: Sequence[Item]) -> bool:
+    """Whether it is told what is right, and not kept secret as in a test split."""
+    return all(item.right is not None for item in items)
 
 
 def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: str) -> Result:
     """Score answers to items.
 
     Raises:
-        UserError: no items, two of one id, or not one answer to any of them.
+        UserError: ``read_items`` would not give such items, it is not told what is right, or
+            there is not one answer to any of them.
     """
+    _require_sound(items, benchmark.name)
+    if not are_labelled(items):
+        raise UserError(
+            f"{NO_LABELS}. The label files do not tell what is right",
+            where=benchmark.name,
+            hint=f"give {benchmark.labels}"
+            + (", or write what a server takes with --upload FILE" if benchmark.upload else ""),
+        )
     places = {item.question_id: place for place, item in enumerate(items)}
-    if len(places) != len(items) or not items:
-        raise UserError("the labels have no questions, or two of one id", where=benchmark.name)
     order = [places[ident] for ident in answers.texts if ident in places]
     if not order:
         raise UserError(

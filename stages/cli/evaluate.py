@@ -37,11 +37,14 @@ def evaluate_model(
 ) -> None:
     """Have a model answer benchmarks, and score the answers; after a stop it goes on."""
     from adaptinf.console import quiet_libraries
-    from stages.evaluation import Order, evaluate
+    from adaptinf.distributed import Ranks
+    from stages.evaluation import Order, evaluate, follow
     from stages.scores import listed, progress_line
 
     quiet_libraries()
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     order = Order(model, adapter, names, data_dir, out, limit, batch_size, rules, dtype)
-    scores = evaluate(order, progress_line)
-    print(listed(scores, as_json=json))
+    if not Ranks.of_launch().leads:
+        follow(order)
+        return
+    print(listed(evaluate(order, progress_line), as_json=json))

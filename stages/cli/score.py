@@ -19,12 +19,20 @@ def score_answers(
     rules: Annotated[
         str | None, Option(metavar="NAME", help="Where rules differ. [default: the first known]")
     ] = None,
+    upload: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write what the benchmark's server takes (MME: a folder)."),
+    ] = None,
     json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """Score answers by the official rules of a published benchmark."""
     from adaptinf.scoring.result import score_files
     from stages.scores import described
+    from stages.uploads import score_and_upload
 
-    result = score_files(benchmark, answers, labels, rules)
-    print(result.json() if json else described(result))
+    if upload is None:
+        print(described(score_files(benchmark, answers, labels, rules), as_json=json))
+        return
+    outcome, uploaded = score_and_upload(benchmark, answers, labels, rules, upload)
+    print(described(outcome, uploaded, as_json=json))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adaptinf.scoring import uploads
 from adaptinf.scoring.benchmarks.shared import conversations
 from adaptinf.scoring.captions import bleu, character_bleu, cider, rouge_l
-from adaptinf.scoring.files import each, field_of, json_file, one_file, rows_of
+from adaptinf.scoring.files import each, field_of, has, json_file, one_file, rows_of
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
 from adaptinf.scoring.tokens import caption_tokens
 
@@ -16,9 +17,13 @@ ASK = "Provide a one-sentence caption for the provided image."
 
 
 def _coco(place: Path) -> list[Item]:
-    """A question for each image that has references; its id is the image's."""
+    """A question for each image; its id is the image's. Test splits have images alone."""
     file = one_file(
-        place, "captions_val2014.json", "annotations/captions_val2014.json", "captions_*.json"
+        place,
+        "captions_val2014.json",
+        "annotations/captions_val2014.json",
+        "captions_*.json",
+        "image_info_*.json",
     )
     content = json_file(file)
     names = dict(
@@ -29,16 +34,17 @@ def _coco(place: Path) -> list[Item]:
         )
     )
     references: dict[Any, list[str]] = {}
-    pairs = each(
-        rows_of(content, file, "annotations"),
-        file,
-        lambda row: (row["image_id"], field_of(row, "caption", str)),
-    )
-    for image, caption in pairs:
-        references.setdefault(image, []).append(caption)
+    if has(content, "annotations"):
+        pairs = each(
+            rows_of(content, file, "annotations"),
+            file,
+            lambda row: (row["image_id"], field_of(row, "caption", str)),
+        )
+        for image, caption in pairs:
+            references.setdefault(image, []).append(caption)
     return [
-        Item(str(image), ASK, (names[image],) if image in names else (), captions)
-        for image, captions in references.items()
+        Item(str(image), ASK, (names[image],) if image in names else (), references.get(image))
+        for image in dict.fromkeys([*references, *names])
     ]
 
 
@@ -77,6 +83,7 @@ BENCHMARKS = (
         _keep,
         _total_coco,
         "pycocoevalcap, with a tokenizer of our own in place of its Java one",
+        upload=uploads.CAPTIONS,
     ),
     Benchmark(
         "chinese_captions",

@@ -8,11 +8,11 @@ import binascii
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptinf.errors import UserError
+from adaptinf.scoring import uploads
 from adaptinf.scoring.benchmarks.shared import SHORT
 from adaptinf.scoring.choices import (
     LETTERS,
@@ -26,6 +26,7 @@ from adaptinf.scoring.files import (
     field_of,
     json_file,
     json_lines,
+    label_of,
     one_file,
     rows_of,
     table_rows,
@@ -35,18 +36,19 @@ from adaptinf.scoring.open_answers import mmmu_open_right
 
 ASK = "\nAnswer with the option's letter from the given choices directly."
 
-_MMMU = ("*/validation-*.parquet", "validation-*.parquet")
+_MMMU = (
+    "*/validation-*.parquet",
+    "validation-*.parquet",
+    "*/test-*.parquet",
+    "test-*.parquet",
+)
 
 _BASE = 1_000_000
 """MMBench numbers the turned copies of a question from here on, and again from its multiples."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The texts of the options, and the letter of the right one."""
-
-    options: tuple[str, ...]
-    letter: str
+_UNTOLD = ("", "?", "nan")
+"""What stands where a test split keeps the answer to itself."""
 
 
 def listed(options: Sequence[str]) -> str:
@@ -69,9 +71,21 @@ def _scienceqa(place: Path) -> list[Item]:
         groups = {"kind": "image" if images else "text"}
         if row.get("subject"):
             groups["subject"] = row["subject"]
-        return Item(str(pid), text, images, Choice(options, LETTERS[row["answer"]]), groups)
+        return Item(str(pid), text, images, _lettered(row, "answer"), groups, options)
 
     return each(test, problems, item)
+
+
+def _lettered(row: Any, name: str) -> str | None:
+    """The letter of the right option, of which the row has the number."""
+    number = label_of(row, name, int)
+    return None if number is None else LETTERS[number]
+
+
+def _letter(row: Any) -> str | None:
+    """The letter of the right option, or what else is right, as the row has it."""
+    told = label_of(row, "answer", str)
+    return None if told is None or told.strip().lower() in _UNTOLD else told
 
 
 def _mmbench_rows(place: Path) -> tuple[Path, Iterator[dict[str, str]]]:
@@ -127,7 +141,8 @@ def write_picture(folder: Path, name: str, raw: bytes) -> None:
 
 def _mmbench(place: Path) -> list[Item]:
     file, every = _mmbench_rows(place)
-    rows = [{key: text for key, text in row.items() if key != "image"} for row in every]
+    unwanted = ("image", None)  # under None are cells that have no column
+    rows = [{key: text for key, text in row.items() if key not in unwanted} for row in every]
 
     def item(row: dict[str, str]) -> Item:
         options = []
@@ -138,8 +153,15 @@ def _mmbench(place: Path) -> list[Item]:
         context = f"{hint}\n" if hint and hint.lower() != "nan" else ""
         text = f"{context}{row['question']}\n{listed(options)}{ASK}"
         groups = {key: row[key] for key in ("l2-category", "category") if row.get(key)}
-        answer = Choice(tuple(options), row["answer"])
-        return Item(str(int(row["index"])), text, (row["index"],), answer, groups)
+        return Item(
+            str(int(row["index"])),
+            text,
+            (row["index"],),
+            _letter(row),
+            groups,
+            tuple(options),
+            row,
+        )
 
     return each(rows, file, item)
 
@@ -156,8 +178,8 @@ def _seed(place: Path) -> list[Item]:
         groups = {"media": row["data_type"]}
         if row.get("question_type_id") in kinds:
             groups["type"] = kinds[row["question_type_id"]]
-        answer = Choice(options, row["answer"])
-        return Item(str(row["question_id"]), text, (str(row["data_id"]),), answer, groups)
+        image = (str(row["data_id"]),)
+        return Item(str(row["question_id"]), text, image, _letter(row), groups, options)
 
     return each(rows_of(content, file, "questions"), file, item)
 
@@ -165,16 +187,18 @@ def _seed(place: Path) -> list[Item]:
 def _mmmu(place: Path) -> list[Item]:
     def item(row: Any) -> Item:
         options = tuple(map(str, _listed_options(row.get("options"))))
-        subject = re.sub(r"^validation_|_\d+$", "", row["id"])
+        groups = {"subject": re.sub(r"^(validation|test)_|_\d+$", "", row["id"])}
         asked = re.sub(r"\s*<image \d+>\s*", " ", field_of(row, "question", str)).strip()
         images = (f"{row['id']}_1",)
+        right: Any = _letter(row)
         if row["question_type"] == "open":
-            told = field_of(row, "answer", str)
-            gold = ast.literal_eval(told) if told.startswith("[") else told
-            return Item(row["id"], f"{asked}\n{SHORT}", images, gold, {"subject": subject})
+            if right is not None and right.startswith("["):
+                right = ast.literal_eval(right)
+            return Item(row["id"], f"{asked}\n{SHORT}", images, right, groups)
+        if not options:
+            raise ValueError("multiple choice without options")
         shown = "\n".join(f"({x}) {text}" for x, text in zip(LETTERS, options, strict=False))
-        answer = Choice(options, row["answer"])
-        return Item(row["id"], f"{asked}\n\n{shown}\n\n{ASK}", images, answer, {"subject": subject})
+        return Item(row["id"], f"{asked}\n\n{shown}\n\n{ASK}", images, right, groups, options)
 
     return each(_table_rows(place, *_MMMU), place, item)
 
@@ -189,8 +213,8 @@ def _mmlu(place: Path) -> list[Item]:
         number, row = pair
         options = tuple(row["choices"])
         text = f"{field_of(row, 'question', str)}\n{listed(options)}{ASK}"
-        answer = Choice(options, LETTERS[row["answer"]])
-        return Item(str(number), text, (), answer, {"subject": row["subject"]})
+        groups = {"subject": row["subject"]}
+        return Item(str(number), text, (), _lettered(row, "answer"), groups, options)
 
     rows = _table_rows(place, "validation-*.parquet", "all/validation-*.parquet", "*.parquet")
     return each([*enumerate(rows)], place, item)
@@ -215,21 +239,20 @@ def _tables(place: Path, *patterns: str) -> list[Path]:
 
 
 def _aokvqa(place: Path) -> list[Item]:
-    file = one_file(place, "aokvqa_v1p0_val.json", "*val*.json")
+    file = one_file(place, "aokvqa_v1p0_val.json", "*val*.json", "*test*.json")
 
     def item(row: Any) -> Item:
         options = tuple(row["choices"])
         text = f"{field_of(row, 'question', str)}\n{listed(options)}{ASK}"
-        answer = Choice(options, LETTERS[row["correct_choice_idx"]])
-        return Item(row["question_id"], text, (f"{int(row['image_id']):012}.jpg",), answer)
+        image, right = f"{int(row['image_id']):012}.jpg", _lettered(row, "correct_choice_idx")
+        return Item(row["question_id"], text, (image,), right, options=options)
 
     return each(rows_of(json_file(file), file), file, item)
 
 
 def _verdict(item: Item, text: str, letter: str | None) -> Verdict:
-    right = item.right.letter
-    lenient = lenient_letter(text, item.right.options)
-    return Verdict.of(letter == right, letter, lenient == right)
+    lenient = lenient_letter(text, item.options)
+    return Verdict.of(letter == item.right, letter, lenient == item.right)
 
 
 def _judge_scienceqa(item: Item, text: str, rules: str) -> Verdict:
@@ -240,19 +263,19 @@ def _judge_scienceqa(item: Item, text: str, rules: str) -> Verdict:
 
 
 def _judge_mmbench(item: Item, text: str, rules: str) -> Verdict:
-    options = dict(zip(LETTERS, item.right.options, strict=False))
+    options = dict(zip(LETTERS, item.options, strict=False))
     return _verdict(item, text, mmbench_letter(text, options))
 
 
 def _judge_seed(item: Item, text: str, rules: str) -> Verdict:
-    letters = LETTERS[: len(item.right.options)]
+    letters = LETTERS[: len(item.options)]
     said = text[:1].upper() if rules == "lmms" else text
     return _verdict(item, text, said if said and said in letters else None)
 
 
 def _judge_mmmu(item: Item, text: str, rules: str) -> Verdict:
-    if isinstance(item.right, Choice):
-        return _verdict(item, text, mmmu_letter(text, item.right.options))
+    if item.options:
+        return _verdict(item, text, mmmu_letter(text, item.options))
     return Verdict.of(mmmu_open_right(text, item.right), text)
 
 
@@ -262,8 +285,8 @@ def _judge_mmlu(item: Item, text: str, rules: str) -> Verdict:
 
 
 def _judge_aokvqa(item: Item, text: str, rules: str) -> Verdict:
-    letters = dict(zip(item.right.options, LETTERS, strict=False))
-    said = letters.get(text) if rules == "official" else lenient_letter(text, item.right.options)
+    letters = dict(zip(item.options, LETTERS, strict=False))
+    said = letters.get(text) if rules == "official" else lenient_letter(text, item.options)
     return _verdict(item, text, said)
 
 
@@ -302,9 +325,17 @@ BENCHMARKS = (
         _circular,
         "MMBench without a judge",
         _mmbench_pictures,
+        uploads.MMBENCH,
     ),
     Benchmark(
-        "seed", ("llava", "lmms"), "SEED-Bench.json", _seed, _judge_seed, means, "SEED-Bench"
+        "seed",
+        ("llava", "lmms"),
+        "SEED-Bench.json",
+        _seed,
+        _judge_seed,
+        means,
+        "SEED-Bench",
+        upload=uploads.SEED,
     ),
     Benchmark(
         "mmmu",
@@ -315,6 +346,7 @@ BENCHMARKS = (
         means,
         "MMMU; an answer without a letter is wrong, where theirs draws one",
         _mmmu_pictures,
+        uploads.MMMU,
     ),
     Benchmark(
         "mmlu",
@@ -333,5 +365,6 @@ BENCHMARKS = (
         _judge_aokvqa,
         means,
         "A-OKVQA, multiple choice",
+        upload=uploads.AOKVQA,
     ),
 )

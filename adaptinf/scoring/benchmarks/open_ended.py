@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adaptinf.scoring import uploads
 from adaptinf.scoring.benchmarks.shared import SHORT, conversations, targets
-from adaptinf.scoring.files import each, field_of, json_file, one_file, rows_of
+from adaptinf.scoring.files import each, field_of, has, json_file, label_of, one_file, rows_of
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, means
 from adaptinf.scoring.vqa import m4c_accuracy, vqa_accuracy
 from adaptinf.scoring.words import normalised
 
 UNSURE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
 
+_SPLIT = re.compile(r"(train|val|test)(?:-\w+)?(20\d\d)")
+
 
 def _vqa(place: Path) -> list[Item]:
-    """VQAv2 and OK-VQA: an annotations file; a questions file beside it tells what is asked."""
-    file = one_file(place, "*annotations.json")
+    """VQAv2 and OK-VQA: an annotations file; a questions file beside it tells what is asked.
+
+    Test splits have the questions alone.
+    """
+    file = one_file(place, "*annotations.json", "*questions.json")
+    content = json_file(file)
+    split = _split(content, file)
+    kind = "questions" if has(content, "questions") else "annotations"
     questions = sorted(
         file.parent.glob(file.name.replace("mscoco", "*mscoco").replace("annotations", "questions"))
     )
@@ -29,22 +39,34 @@ def _vqa(place: Path) -> list[Item]:
         asked = dict(each(rows, questions[0], lambda row: (row["question_id"], row["question"])))
 
     def item(row: Any) -> Item:
-        people = [field_of(answer, "answer", str) for answer in row["answers"]]
         ident = row["question_id"]
         return Item(
             str(ident),
-            asked.get(ident, "") + SHORT,
-            (f"COCO_val2014_{int(row['image_id']):012}.jpg",),
-            people,
+            (row["question"] if kind == "questions" else asked.get(ident, "")) + SHORT,
+            (f"COCO_{split}_{int(row['image_id']):012}.jpg",),
+            _people(row),
             {"answers": row["answer_type"]} if "answer_type" in row else {},
         )
 
-    return each(rows_of(json_file(file), file, "annotations"), file, item)
+    return each(rows_of(content, file, kind), file, item)
+
+
+def _split(content: Any, file: Path) -> str:
+    """COCO's images of the questions, as ``val2014``; those of test-dev are of ``test2015``."""
+    told = content["data_subtype"] if has(content, "data_subtype") else ""
+    found = _SPLIT.search(f"{told} {file.name}")
+    return "".join(found.groups()) if found else "val2014"
+
+
+def _people(row: Any) -> list[str] | None:
+    """What people have answered; None where it is not told."""
+    texts = [field_of(answer, "answer", str) for answer in row.get("answers") or ()]
+    return texts if any(texts) else None
 
 
 def _vizwiz(place: Path) -> list[Item]:
     """VizWiz: questions are numbered as they stand in the file."""
-    file = one_file(place, "val.json", "*val*.json")
+    file = one_file(place, "val.json", "*val*.json", "test.json", "*test*.json")
     rows = rows_of(json_file(file), file)
 
     def item(pair: Any) -> Item:
@@ -53,7 +75,7 @@ def _vizwiz(place: Path) -> list[Item]:
             str(number),
             field_of(row, "question", str) + UNSURE + SHORT,
             (field_of(row, "image", str),),
-            [field_of(answer, "answer", str) for answer in row["answers"]],
+            _people(row),
             {"answers": row["answer_type"]} if "answer_type" in row else {},
         )
 
@@ -62,14 +84,15 @@ def _vizwiz(place: Path) -> list[Item]:
 
 def _textvqa(place: Path) -> list[Item]:
     """TextVQA: ids are those of the questions, and not of the images as LLaVA's files have them."""
-    file = one_file(place, "TextVQA_0.5.1_val.json", "*val*.json")
+    file = one_file(place, "TextVQA_0.5.1_val.json", "*val*.json", "*test*.json")
 
     def item(row: Any) -> Item:
+        people = [str(answer) for answer in row.get("answers") or ()]
         return Item(
             str(row["question_id"]),
             field_of(row, "question", str) + SHORT,
             (f"{row['image_id']}.jpg",),
-            [str(answer) for answer in row["answers"]],
+            people if any(people) else None,
         )
 
     return each(rows_of(json_file(file), file, "data"), file, item)
@@ -87,7 +110,7 @@ def _gqa(place: Path) -> list[Item]:
             ident,
             field_of(row, "question", str) + SHORT,
             (f"{row['imageId']}.jpg",),
-            field_of(row, "answer", str),
+            label_of(row, "answer", str),
             {"questions": types["structural"]} if types.get("structural") else {},
         )
 
@@ -134,7 +157,14 @@ _VQA_FILES = "v2_mscoco_val2014_annotations.json, or its folder with the questio
 
 BENCHMARKS = (
     Benchmark(
-        "vqav2", ("llava", "official"), _VQA_FILES, _vqa, _judge_people, means, "VQA, 10 people"
+        "vqav2",
+        ("llava", "official"),
+        _VQA_FILES,
+        _vqa,
+        _judge_people,
+        means,
+        "VQA, 10 people",
+        upload=uploads.VQA,
     ),
     Benchmark(
         "okvqa",
@@ -144,6 +174,7 @@ BENCHMARKS = (
         _judge_people,
         means,
         "VQA, 10 people",
+        upload=uploads.VQA,
     ),
     Benchmark(
         "vizwiz",
@@ -153,6 +184,7 @@ BENCHMARKS = (
         _judge_people,
         means,
         "VQA, 10 people",
+        upload=uploads.VIZWIZ,
     ),
     Benchmark(
         "textvqa",
@@ -162,6 +194,7 @@ BENCHMARKS = (
         _judge_people,
         means,
         "m4c, 10 people",
+        upload=uploads.VQA,
     ),
     Benchmark(
         "gqa",
@@ -171,6 +204,7 @@ BENCHMARKS = (
         _judge_gqa,
         means,
         "GQA's accuracy",
+        upload=uploads.GQA,
     ),
     Benchmark(
         "targets",

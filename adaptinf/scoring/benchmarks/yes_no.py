@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adaptinf.errors import UserError
+from adaptinf.scoring import uploads
 from adaptinf.scoring.benchmarks.shared import SHORT
-from adaptinf.scoring.files import each, field_of, json_lines
+from adaptinf.scoring.files import each, field_of, json_lines, label_of
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
 from adaptinf.scoring.yes_no import Confusion, lenient_answer, mme_answer, pope_answer
 
@@ -47,8 +49,8 @@ def _pope(place: Path) -> list[Item]:
         category = file.stem.rpartition("_")[2]
 
         def item(row: Any, category: str = category) -> Item:
-            label = field_of(row, "label", str)
-            if label not in ("yes", "no"):
+            label = label_of(row, "label", str)
+            if label not in ("yes", "no", None):
                 raise ValueError(f"label is {label!r}")
             ident = f"{category}/{row['question_id']}"
             text = field_of(row, "text", str) + SHORT
@@ -75,8 +77,7 @@ def _renumbered(items: Sequence[Item], questions: Path) -> list[Item]:
                 hint="LLaVA's are of POPE's commit e3e39262, with 2,910 random ones",
             )
         numbered += [
-            Item(ident, item.text, item.images, item.right, item.groups)
-            for ident, item in zip(theirs, mine, strict=True)
+            replace(item, question_id=ident) for ident, item in zip(theirs, mine, strict=True)
         ]
     return numbered
 
@@ -111,6 +112,11 @@ def _mme(place: Path) -> list[Item]:
                         shown,
                         answer.strip().lower(),
                         {"subtask": subtask, "image": f"{subtask}/{file.stem}"},
+                        row={
+                            "file": image.name if image else file.name,
+                            "question": question,
+                            "answer": answer.strip(),
+                        },
                     )
                 )
     if not items:
@@ -190,5 +196,6 @@ BENCHMARKS = (
         _judge_mme,
         _total_mme,
         "MME's calculation.py",
+        upload=uploads.MME,
     ),
 )
