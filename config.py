@@ -5,27 +5,13 @@ Imports no torch and no numpy, so that ``--help`` answers, and a mistake is told
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    Self,
-    TypeAlias,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -44,28 +30,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from adaptinf.errors import UserError, suggestion
+from adaptinf.recipe_file import NameIn, RecipeFile
 from adaptinf.routes import LAYERS, LORA_ROUTES, OWNERS, UNMERGEABLE, Placement
-
-
-@dataclass(frozen=True, slots=True)
-class _NameIn:
-    """Accepts the names in a tuple of a module that is imported only when a recipe is checked."""
-
-    module: str
-    attribute: str
-
-    @property
-    def names(self) -> Sequence[str]:
-        names: Sequence[str] = getattr(import_module(self.module), self.attribute)
-        return names
-
-    def __call__(self, value: str) -> str:
-        if value not in self.names:
-            raise PydanticCustomError("unknown_name", "unknown name")
-        return value
 
 
 def _number(value: object) -> object:
@@ -83,11 +52,11 @@ Real: TypeAlias = Annotated[float, Strict(), Field(allow_inf_nan=False), BeforeV
 NonNegative: TypeAlias = Annotated[Real, Ge(0)]
 Positive: TypeAlias = Annotated[Real, Gt(0)]
 Share: TypeAlias = Annotated[Real, Ge(0), Le(1)]
-Method: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "METHODS"))]
-Score: TypeAlias = Annotated[str, AfterValidator(_NameIn("selection.names", "SCORES"))]
-Route: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "ROUTES"))]
+Method: TypeAlias = Annotated[str, AfterValidator(NameIn("selection.names", "METHODS"))]
+Score: TypeAlias = Annotated[str, AfterValidator(NameIn("selection.names", "SCORES"))]
+Route: TypeAlias = Annotated[str, AfterValidator(NameIn("adaptinf.routes", "ROUTES"))]
 Layer: TypeAlias = Literal["first", "middle", "last"] | Natural | Share
-PlacementName: TypeAlias = Annotated[str, AfterValidator(_NameIn("adaptinf.routes", "PLACEMENTS"))]
+PlacementName: TypeAlias = Annotated[str, AfterValidator(NameIn("adaptinf.routes", "PLACEMENTS"))]
 Scheduler: TypeAlias = Literal[
     "linear",
     "cosine",
@@ -634,13 +603,19 @@ class Recipe(Section):
         return self.prune.pool_budget or lite
 
 
+_WORDS: Mapping[Any, str] = {
+    tuple[Task, ...]: "a list of at least one task",
+    tuple[Place, ...]: "a list of mappings of part, leaves, layers, r, alpha, learning_rate",
+}
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with ``key.sub=value`` overrides laid over it.
 
     List items count from 0 (``tasks.2.limit=5``), values are read as YAML. Raises one UserError
     that tells every mistake: those of the file by line, then those of the command line.
     """
-    source = _Source(str(path))
+    source = RecipeFile(str(path), Recipe, _WORDS)
     source.read()
     for text in overrides:
         source.override(text)
@@ -659,234 +634,3 @@ def resolved_yaml(recipe: Recipe) -> str:
     """The recipe as YAML with all defaults written out, keys in the order declared here."""
     settings = recipe.model_dump(mode="json")
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
-
-
-_Key: TypeAlias = tuple[str, ...]
-_WORDS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Path: "a path",
-    NoneType: "null",
-    dict: "a mapping",
-    tuple[str, ...]: "a list of names",
-    tuple[Task, ...]: "a list of at least one task",
-    tuple[Place, ...]: "a list of mappings of part, leaves, layers, r, alpha, learning_rate",
-}
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_DEEPEST = 8  # no setting lies deeper, and YAML aliases can form a ring
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A rejected value, shown as YAML writes it; a list or a mapping only by its kind."""
-
-    value: Any
-
-    def __repr__(self) -> str:
-        match self.value:
-            case None:
-                return "null"
-            case bool():
-                return str(self.value).lower()
-            case []:
-                return "[]"
-            case list():
-                return "a list"
-            case dict():
-                return "a mapping"
-        return repr(self.value)
-
-
-class _Place(NamedTuple):
-    line: int
-    column: int
-
-
-_COMMAND_LINE = _Place(sys.maxsize, 0)
-
-
-@dataclass(slots=True)
-class _Source:
-    """A recipe as it was given: its data, the place of each key, the mistakes found so far."""
-
-    file: str
-    data: Any = None
-    places: dict[_Key, _Place] = field(default_factory=lambda: {(): _Place(1, 0)})
-    faults: dict[tuple[_Place, _Key, str], UserError] = field(default_factory=dict)
-
-    def read(self) -> None:
-        """Read the file as ``yaml.safe_load`` does. Raises UserError where there is no mapping."""
-        try:
-            loader = yaml.SafeLoader(Path(self.file).read_bytes())
-            root = loader.get_single_node()
-            if root is not None:
-                self._mark(root, ())
-                self.data = loader.construct_document(root)
-        except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}", where=self.file) from None
-        except (yaml.YAMLError, ValueError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{self.file}:{mark.line + 1}" if mark else self.file
-            what = f"not valid YAML: {getattr(error, 'problem', None) or error}"
-            raise UserError(" ".join(what.split()), where=where) from None
-        if not isinstance(self.data, dict):
-            what = "a recipe is a mapping of keys such as `output_dir: runs/mine`"
-            raise UserError(what, where=f"{self.file}:1")
-
-    def override(self, text: str) -> None:
-        """Lay one ``key.sub=value`` over the data."""
-        name, equals, raw = text.partition("=")
-        key = tuple(name.split("."))
-        if not equals:
-            return self._fault(key, "no value", "write key.sub=value", place=_COMMAND_LINE)
-        try:
-            self.data = _replaced(self.data, key, yaml.safe_load(raw))
-        except (yaml.YAMLError, ValueError):
-            return self._fault(key, "not a YAML value", seen=raw, place=_COMMAND_LINE)
-        except LookupError as error:
-            return self._fault(key, str(error.args[0]), place=_COMMAND_LINE)
-        for end in range(1, len(key)):
-            self.places.setdefault(key[:end], _COMMAND_LINE)
-        self.places[key] = _COMMAND_LINE
-
-    def complain(self, detail: ErrorDetails) -> None:
-        """Note what the models reject. A value that fails a choice of types is one mistake."""
-        spot = _Spot.find(detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            name = str(detail["loc"][-1])
-            self._fault((*spot.key, name), "unknown key", suggestion(name, spot.keys))
-        elif detail["type"] == "missing":
-            self._fault(spot.key, "missing", f"needs {spot.allowed}")
-        elif detail["type"] == "told":
-            self._fault(spot.key, detail["msg"])
-        else:
-            near = difflib.get_close_matches(str(detail["input"]), spot.names, n=1)
-            hint = "".join(f"; did you mean {name!r}?" for name in near)
-            seen = _Seen(detail["input"])
-            self._fault(spot.key, "not allowed", f"allowed: {spot.allowed}{hint}", seen=seen)
-
-    def _mark(self, node: yaml.Node, key: _Key) -> None:
-        """Note the place of each key under ``node``, and the keys that are given twice."""
-        if isinstance(node, yaml.SequenceNode):
-            children = [(str(index), item, item) for index, item in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            children = [(str(name.value), name, value) for name, value in node.value]
-            for name, _ in node.value:
-                if not name.tag.endswith(":merge"):
-                    name.tag = "tag:yaml.org,2002:str"  # else a key such as `on` is no text
-        else:
-            return
-        for part, start, child in children:
-            below = (*key, part)
-            first = self.places.get(below)
-            self.places[below] = _Place(start.start_mark.line + 1, start.start_mark.column)
-            if first:
-                self._fault(below, "given twice", f"first on line {first.line}")
-            if len(below) < _DEEPEST:
-                self._mark(child, below)
-
-    def _fault(
-        self, key: _Key, what: str, hint: str = "", *, seen: Any = None, place: _Place | None = None
-    ) -> None:
-        at = key
-        while at not in self.places:
-            at = at[:-1]
-        place = place or self.places[at]
-        source = "command line" if place == _COMMAND_LINE else f"{self.file}:{place.line}"
-        error = UserError(what, where=f"{source}: {'.'.join(key)}", seen=seen, hint=hint)
-        self.faults[place, key, what] = error  # a union complains of one value several times
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """A setting that an error speaks of: its key, its type, and the limits of its value."""
-
-    key: _Key
-    kind: Any
-    limits: Sequence[Any]
-
-    @classmethod
-    def find(cls, loc: Sequence[int | str]) -> _Spot:
-        """Follow an error's location for as far as it names settings and not kinds of value."""
-        spot = cls((), Recipe, ())
-        for part in loc:
-            if isinstance(part, int) and get_origin(spot.kind) is tuple:
-                spot = cls((*spot.key, str(part)), get_args(spot.kind)[0], ())
-            elif get_origin(spot.kind) is dict and loc[-1] != "[key]":
-                spot = cls((*spot.key, str(part)), get_args(spot.kind)[1], ())
-            elif member := spot.member(part):
-                spot = member
-            elif part in spot.keys:
-                info = spot.kind.model_fields[part]
-                spot = cls((*spot.key, str(part)), info.annotation, info.metadata)
-            else:
-                break
-        return spot
-
-    def member(self, tag: int | str) -> _Spot | None:
-        """The list, of the kinds of value that a union has, with this tag."""
-        if get_origin(self.kind) in (Union, UnionType):
-            for tagged in get_args(self.kind):
-                kind, *limits = get_args(tagged) or [tagged]
-                if Tag(str(tag)) in limits and get_origin(kind) is tuple:
-                    return _Spot(self.key, kind, limits)
-        return None
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """Names of the settings below this one."""
-        return tuple(getattr(self.kind, "model_fields", ()))
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Words that may be the value."""
-        return [phrase.strip("'") for phrase in _phrases(self.kind, self.limits) if "'" in phrase]
-
-    @property
-    def allowed(self) -> str:
-        """What may be the value, for people."""
-        *most, last = _phrases(self.kind, self.limits)
-        return f"{', '.join(most)} or {last}" if most else last
-
-
-def _phrases(kind: Any, limits: Sequence[Any]) -> Iterator[str]:
-    """Each value or kind of value that a type allows."""
-    origin, parts = get_origin(kind), get_args(kind)
-    known = [limit.func for limit in limits if isinstance(limit, AfterValidator)]
-    if origin is Annotated:
-        yield from _phrases(parts[0], parts[1:])
-    elif origin in (Union, UnionType):
-        for part in parts:
-            yield from _phrases(part, ())
-    elif origin is Literal:
-        yield from map(repr, parts)
-    elif known and isinstance(known[0], _NameIn):
-        yield from map(repr, known[0].names)
-    else:
-        bounds = " and ".join(
-            f"{sign} {getattr(limit, name)}"
-            for limit in limits
-            for name, sign in _SIGNS.items()
-            if hasattr(limit, name)
-        )
-        keys = ", ".join(getattr(kind, "model_fields", ()))
-        word = f"a mapping of {keys}" if keys else _WORDS[dict if origin is dict else kind]
-        yield f"{word} {bounds}".strip()
-
-
-def _replaced(node: Any, key: _Key, value: Any) -> Any:
-    """``node`` with the value at ``key`` exchanged. Raises LookupError where there is no place."""
-    if not key:
-        return value
-    first, rest = key[0], key[1:]
-    if isinstance(node, list):
-        if not (first.isdecimal() and int(first) < len(node)):
-            raise LookupError(f"there is no item {first!r}; items are 0 to {len(node) - 1}")
-        at = int(first)
-        return [*node[:at], _replaced(node[at], rest, value), *node[at + 1 :]]
-    if node is not None and not isinstance(node, dict):
-        raise LookupError("unknown key; what it is part of is a value")
-    children = node or {}
-    return {**children, first: _replaced(children.get(first), rest, value)}
