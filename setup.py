@@ -47,6 +47,7 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6",
             "pycocoevalcap>=1.2",
+            "sacrebleu>=2.5",
             "ruff>=0.9",
             "mypy>=1.14",
             "types-PyYAML",

@@ -46,9 +46,15 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs whose recipes differ in nothing but the seed: ``numbers``, and means with deviations."""
+    """Runs whose recipes differ in nothing but the seed and the order of tasks.
+
+    ``numbers`` are theirs, ``seeds`` and ``orders`` how many of them there are; then means with
+    standard deviations.
+    """
 
     numbers: Sequence[int]
+    seeds: int
+    orders: int
     accuracy: tuple[float, float]
     forgetting: tuple[float, float] | None
 
@@ -175,25 +181,28 @@ def _differing(settings: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _groups(runs: Sequence[RunView]) -> list[Group]:
-    """Runs of one recipe and several seeds."""
+    """Runs of one recipe with several seeds, or its tasks in several orders."""
     alike: dict[str, list[RunView]] = {}
     for run in runs:
-        settings = flat_settings(run.findings.recipe)
-        settings.pop("seed", None)
-        alike.setdefault(repr(sorted(settings.items())), []).append(run)
-    groups = []
-    for those in alike.values():
-        if len(those) > 1:
-            lost = [run.findings.matrix.forgetting("max-drop") for run in those]
-            known = [value for value in lost if value is not None]
-            groups.append(
-                Group(
-                    [run.number for run in those],
-                    _spread([run.averages[-1] for run in those]),
-                    _spread(known) if len(known) == len(lost) else None,
-                )
-            )
-    return groups
+        recipe = dict(run.findings.recipe)
+        tasks = sorted(repr(sorted(task.items())) for task in recipe.pop("tasks", ()))
+        recipe.pop("seed", None)
+        settings = sorted(flat_settings(recipe).items())
+        alike.setdefault(repr((tasks, settings)), []).append(run)
+    return [_group(those) for those in alike.values() if len(those) > 1]
+
+
+def _group(runs: Sequence[RunView]) -> Group:
+    recipes = [run.findings.recipe for run in runs]
+    lost = [run.findings.matrix.forgetting("max-drop") for run in runs]
+    known = [value for value in lost if value is not None]
+    return Group(
+        [run.number for run in runs],
+        len({recipe.get("seed") for recipe in recipes}),
+        len({repr(recipe.get("tasks")) for recipe in recipes}),
+        _spread([run.averages[-1] for run in runs]),
+        _spread(known) if len(known) == len(lost) else None,
+    )
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:

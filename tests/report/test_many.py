@@ -42,8 +42,10 @@ def test_a_page_of_several_runs(runs, tmp_path):
     assert "1. one" in page
     # Colour is ten points better on 400 questions, shape the same: five points on average.
     assert "<td>+5.0<br>" in page
-    assert "One recipe, several seeds" in page
-    assert '<th scope="row">1, 2</th><td>62.5 ± 3.5</td><td>2.5 ± 3.5</td>' in page
+    assert "One recipe, several seeds or orders" in page
+    assert (
+        '<th scope="row">1, 2</th><td>2</td><td>1</td><td>62.5 ± 3.5</td><td>2.5 ± 3.5</td>' in page
+    )
     assert "<td><strong>80.0</strong></td>" in page
     assert "select.method" in page
     assert "&lt;i&gt;" in page
@@ -51,6 +53,18 @@ def test_a_page_of_several_runs(runs, tmp_path):
     assert "<b>shape" not in page
     assert "90.0 s" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_orders_of_the_same_tasks_are_pooled_and_other_tasks_are_not(tmp_path):
+    orders = ["[{dataset: a}, {dataset: b}]", "[{dataset: b}, {dataset: a}]", "[{dataset: a}]"]
+    runs = [
+        make(tmp_path / f"run-{number}", share, f"seed: 0\ntasks: {tasks}\n")
+        for number, (share, tasks) in enumerate(zip((0.7, 0.8, 0.5), orders, strict=True))
+    ]
+    page = write_comparison(runs, tmp_path / "page.html").read_text()
+    # Averages of 60 and 65, shape being at 50; losses of 10 and 0 in colour, and none in shape.
+    assert '<th scope="row">1, 2</th><td>1</td><td>2</td><td>62.5 ± 3.5</td>' in page
+    assert '<th scope="row">1, 2, 3</th>' not in page
 
 
 def test_runs_that_cannot_be_compared_are_still_shown(runs, tmp_path):

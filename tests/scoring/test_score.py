@@ -15,6 +15,7 @@ from nltk.translate.bleu_score import sentence_bleu
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
+from sacrebleu.metrics import BLEU as CorpusBleu
 from sklearn.metrics import f1_score, precision_score, recall_score
 from typer.testing import CliRunner
 
@@ -48,6 +49,26 @@ def test_captions_as_the_reference_has_them(seed):
     _, each = Rouge().compute_score(gold, found)
     rouge = [rouge_l(text, texts) for text, texts in zip(said, others, strict=True)]
     assert rouge == pytest.approx(list(each), abs=1e-9)
+
+
+@pytest.mark.parametrize("order", range(1, 5))
+@pytest.mark.parametrize("seed", range(5))
+def test_bleu_of_several_references_as_sacrebleu_has_it(seed, order):
+    draw = random.Random(seed)
+    words = ["a", "dog", "red", "sits", "on", "the"]
+    others = [
+        [draw.choices(words, k=draw.randint(4, 12)) for _ in range(draw.randint(1, 4))]
+        for _ in range(20)
+    ]
+    said = [[*draw.choice(texts)[:9], draw.choice(words)] for texts in others]
+    streams = [
+        [" ".join(texts[number]) if number < len(texts) else None for texts in others]
+        for number in range(4)
+    ]
+    metric = CorpusBleu(tokenize="none", smooth_method="none", max_ngram_order=order)
+    expected = metric.corpus_score([" ".join(text) for text in said], streams).score
+    assert 0 < expected < 100
+    assert 100 * bleu(said, others)[order - 1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_bleu_of_one_reference_as_nltk_has_it():
