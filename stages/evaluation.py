@@ -23,7 +23,7 @@ from stages.context import encoder_of
 from stages.exports import adapted_model
 from stages.work import digest_of, file_digests, write_atomically
 
-NEW_TOKENS = {"targets": 1024, "scienceqa": 1024}
+NEW_TOKENS = {"targets": 1024, "scienceqa": 1024, "llava_bench": 1024, "mmvet": 1024}
 """Longest answers where they are not 128, as LLaVA has them."""
 
 _LISTED = 3

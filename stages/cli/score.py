@@ -1,4 +1,4 @@
-"""``adaptinf score``: answers of a benchmark by its own rules; needs no model."""
+"""``adaptinf score``: answers of a benchmark by its own rules; needs no model, or one to judge."""
 
 from __future__ import annotations
 
@@ -19,12 +19,27 @@ def score_answers(
     rules: Annotated[
         str | None, Option(metavar="NAME", help="Where rules differ. [default: the first known]")
     ] = None,
+    judge: Annotated[
+        str | None, Option(metavar="URL", help="Of a model that judges, where one is needed.")
+    ] = None,
+    judge_model: Annotated[
+        str | None, Option(metavar="NAME", help="The model to ask there.")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, Option(metavar="FILE", help="Keeps what it says. [default: beside answers]")
+    ] = None,
     json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """Score answers by the official rules of a published benchmark."""
-    from adaptinf.scoring.result import score_files
+    from adaptinf.scoring.result import find_benchmark, score_files
     from stages.scores import described
 
-    result = score_files(benchmark, answers, labels, rules)
+    if judge or judge_model or verdicts or find_benchmark(benchmark, rules)[0].judged:
+        from stages.judging import Order, score_judged
+
+        order = Order(benchmark, answers, labels, rules, judge, judge_model, verdicts)
+        result = score_judged(order)
+    else:
+        result = score_files(benchmark, answers, labels, rules)
     print(result.json() if json else described(result))
