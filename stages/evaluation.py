@@ -20,6 +20,7 @@ from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.files import Answers
 from adaptinf.scoring.result import (
+    NO_JUDGE,
     NO_LABELS,
     Unscored,
     Uploaded,
@@ -33,7 +34,7 @@ from stages.exports import adapted_model
 from stages.uploads import write_upload
 from stages.work import digest_of, file_digests, write_atomically
 
-NEW_TOKENS = {"targets": 1024, "scienceqa": 1024}
+NEW_TOKENS = {"targets": 1024, "scienceqa": 1024, "llava_bench": 1024, "mmvet": 1024}
 """Longest answers where they are not 128, as LLaVA has them."""
 
 ANSWERS, PARTIAL = "answers.jsonl", "answers.partial.jsonl"
@@ -230,6 +231,8 @@ def _published(name: str, order: Order) -> _Asked:
     def judge(texts: list[str]) -> tuple[Outcome, dict[str, Any]]:
         if not are_labelled(items):
             return _unscored(name, items, NO_LABELS)
+        if benchmark.judged:
+            return _unscored(name, items, NO_JUDGE)
         result = score(benchmark, items, answers_of(texts), rules)
         measure, value = next(iter(result.totals.items()))
         scored = Scored(name, len(items), measure, value, result.mean, result.interval)

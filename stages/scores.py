@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from adaptinf.console import count_text, table
-from adaptinf.scoring.result import Result, Unscored, Uploaded
+from adaptinf.scoring.result import Judging, Result, Unscored, Uploaded
 
 if TYPE_CHECKING:
     from stages.evaluation import Outcome
@@ -49,6 +49,8 @@ def _lines(result: Result) -> list[str]:
             shown = ", ".join(result.examples[name])
             more = ", ..." if count > len(result.examples[name]) else ""
             lines.append(f"  {count_text(count)} {words}: {shown}{more}")
+    if result.judging:
+        lines += _judged(result, result.judging)
     if outcomes.other_order:
         lines.append("  the answers stand in another order than the questions, which is all right")
     rows = [[name, f"{value:.2f}"] for name, value in result.totals.items()]
@@ -66,6 +68,26 @@ def _lines(result: Result) -> list[str]:
 
 def _upload_line(upload: Uploaded) -> str:
     return f"upload file: {upload.file}" + (f" ({upload.note})" if upload.note else "")
+
+
+def _judged(result: Result, judging: Judging) -> list[str]:
+    """Who judged, and what of it could not be read."""
+    names = [name for name in judging.answered_by if name != judging.judge]
+    also = f", which calls itself {' and '.join(names)}" if names else ""
+    lines = [
+        f"{count_text(judging.judged)} verdicts of {judging.judge}{also}",
+        f"  asked in {' and '.join(judging.prompts)}",
+    ]
+    if judging.unread:
+        shown = ", ".join(result.examples["unjudged"])
+        more = ", ..." if judging.unread > len(result.examples["unjudged"]) else ""
+        fate = "left out" if judging.between else "counted as the original does"
+        lines.append(f"  {count_text(judging.unread)} could not be read, {fate}: {shown}{more}")
+    if judging.between:
+        low, high = judging.between
+        headline = next(iter(result.totals))
+        lines.append(f"    at worst and at best, {headline} were {low:.2f} and {high:.2f}")
+    return lines
 
 
 def listed(outcomes: Sequence[Outcome], *, as_json: bool = False) -> str:

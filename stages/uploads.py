@@ -33,11 +33,10 @@ def score_and_upload(
     """
     benchmark, rules = find_benchmark(name, rules)
     items, given = read_items(benchmark, labels), read_answers(answers)
+    uploaded = write_upload(benchmark, items, given, out)
     if are_labelled(items):
-        outcome: Result | Unscored = score(benchmark, items, given, rules)
-    else:
-        outcome = Unscored(name, len(items), NO_LABELS)
-    return outcome, write_upload(benchmark, items, given, out)
+        return score(benchmark, items, given, rules), uploaded
+    return Unscored(name, len(items), NO_LABELS), uploaded
 
 
 def write_upload(

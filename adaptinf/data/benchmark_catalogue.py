@@ -13,6 +13,7 @@ _POPE = (
     "e3e39262c85a6a83f26cf5094022a782cb0df58d/output/coco"
 )
 _SCIENCEQA = "https://raw.githubusercontent.com/lupantech/ScienceQA/main/data/scienceqa"
+_LLAVA_BENCH = "liuhaotian/llava-bench-in-the-wild"
 _VAL2014 = (("images", "coco_val2014/val2014"),)
 
 BENCHMARK_CATALOGUE: dict[str, Entry] = {
@@ -180,6 +181,43 @@ BENCHMARK_CATALOGUE: dict[str, Entry] = {
         pieces=(Piece("", url=f"{_COCO}/annotations/annotations_trainval2014.zip", unpacked=True),),
         needs=("coco_val2014",),
         links=_VAL2014,
+    ),
+    "llava_bench": Entry(
+        licence="Apache 2.0 (LLaVA); images and answers of GPT-4 under their own terms",
+        page=f"https://huggingface.co/datasets/{_LLAVA_BENCH}",
+        pieces=(
+            *(
+                Piece(name, repo=_LLAVA_BENCH, path=name)
+                for name in (
+                    "questions.jsonl",
+                    "context.jsonl",
+                    "answers_gpt4.jsonl",
+                    *(f"images/{number:03}.jpg" for number in range(1, 25)),
+                )
+            ),
+            Piece(
+                "rule.json",
+                url="https://raw.githubusercontent.com/haotian-liu/LLaVA/"
+                "181a2f811f1eb0b794c25e87204491d812c05f8d/llava/eval/table/rule.json",
+            ),
+        ),
+    ),
+    "mmvet": Entry(
+        licence="for research, not commercial: see the page",
+        page="https://github.com/yuweihao/MM-Vet",
+        pieces=(
+            Piece(
+                "",
+                url="https://github.com/yuweihao/MM-Vet/releases/download/v1/mm-vet.zip",
+                unpacked=True,
+                lifted=True,
+            ),
+            Piece(
+                "mm-vet_evaluator.py",
+                url="https://raw.githubusercontent.com/yuweihao/MM-Vet/"
+                "c7ff270d86fb79c42346214366f4192c0e08b042/mm-vet_evaluator.py",
+            ),
+        ),
     ),
     "mme": Entry(
         licence="for research, see the page",

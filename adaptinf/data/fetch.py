@@ -19,10 +19,11 @@ from adaptinf.errors import UserError
 
 _RESERVE = 1 << 28
 _TRIES = 8
-_PATIENCE = 600.0
+PATIENCE = 600.0
 """Seconds that a server may ask us to wait at one time."""
 
-_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+AGAIN = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses with which a server asks to come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ class Fetcher:
                 failed = "the connection ended before the file did"
             except httpx2.TransportError as error:
                 failed = str(error) or type(error).__name__
-            except _LaterError as later:
+            except LaterError as later:
                 failed, asked = str(later), later.seconds
             tries = 0 if part.length > before else tries + 1
             wait = 2.0**tries if asked is None else asked
-            if tries >= _TRIES or wait > _PATIENCE:
+            if tries >= _TRIES or wait > PATIENCE:
                 raise UserError(
                     f"the download does not go on: {failed}",
                     where=remote.url,
@@ -94,8 +95,8 @@ class Fetcher:
         with self.client.stream(
             "GET", remote.url, headers={**self.headers, "Accept-Encoding": "identity", **asked}
         ) as answer:
-            if answer.status_code in _AGAIN:
-                raise _LaterError(answer)
+            if answer.status_code in AGAIN:
+                raise LaterError(answer)
             if answer.status_code == 416 and part.total is not None and have == part.total:
                 return True
             if answer.status_code not in (200, 206, 416):
@@ -209,11 +210,11 @@ def _write(file: BinaryIO, chunk: bytes) -> None:
     file.flush()
 
 
-class _LaterError(Exception):
+class LaterError(Exception):
     """The server asks to come again, maybe after so many ``seconds``."""
 
-    def __init__(self, answer: httpx2.Response) -> None:
-        super().__init__(f"the server answers {answer.status_code}")
+    def __init__(self, answer: httpx2.Response, told: str = "") -> None:
+        super().__init__(f"the server answers {answer.status_code}{told and f': {told}'}")
         self.seconds = _retry_after(answer.headers.get("Retry-After"))
 
 

@@ -34,12 +34,15 @@ class Verdict:
     """What an answer is worth, in [0, 1].
 
     ``lenient`` is its worth if its form is not held against it. ``said`` is what was read out of
-    it; None where that could not be done.
+    it; None where that could not be done. ``marks`` are what a judge gave, in its own scale, where
+    totals want them. What does not count (``counts``) is left out of all numbers, and said to be.
     """
 
     score: float
     lenient: float
     said: str | None
+    marks: tuple[float, ...] = ()
+    counts: bool = True
 
     @classmethod
     def of(cls, right: bool, said: str | None, lenient: bool | None = None) -> Verdict:
@@ -74,6 +77,46 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a language model that judges is sent about one answer.
+
+    ``reminder`` is put behind ``text`` where its reply could not be read; ``tokens`` bound the
+    reply. ``origin`` says whose words these are.
+    """
+
+    system: str
+    text: str
+    reminder: str
+    tokens: int
+    origin: str
+
+    def messages(self, *, reminded: bool = False) -> list[dict[str, str]]:
+        """As ``chat/completions`` takes them."""
+        text = f"{self.text}{self.reminder}" if reminded else self.text
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": text}]
+
+
+@dataclass(frozen=True, slots=True)
+class ByJudge:
+    """How a language model is asked, and the replies by which an answer is worth least and most."""
+
+    prompt: Callable[[Item, str], Prompt]
+    least: str
+    most: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """What a judge replied, by question id; the names it gave itself, and whose the prompts are."""
+
+    judge: str
+    texts: Mapping[str, str]
+    answered_by: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """A published benchmark.
 
@@ -83,6 +126,7 @@ class Benchmark:
     files are wanted, ``source`` where the rules are from.
     ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
     ``upload`` is the form that its server or its own tool wants, where it has one.
+    Where a language model judges (``by_judge``), ``judge`` values its reply and not the answer.
     """
 
     name: str
@@ -94,6 +138,12 @@ class Benchmark:
     source: str = ""
     pictures: Callable[[Path, Path], None] | None = None
     upload: Upload | None = None
+    by_judge: ByJudge | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether its answers cannot be scored without the replies of a language model."""
+        return self.by_judge is not None
 
 
 def means(items: Sequence[Item], verdicts: Sequence[Verdict], rules: Rules = "") -> Totals:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptinf.errors import UserError, suggestion
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.files import Answers, read_answers
-from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
+from adaptinf.scoring.items import Benchmark, Item, Replies, Totals, Verdict, percent
 
 _NOTHING = Verdict(0.0, 0.0, None)
 _NAMED = 5
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,31 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
+class Judging:
+    """Who valued the answers: the model that was asked for, and the names that it gave itself.
+
+    ``prompts`` tells whose words it was asked in. Of all verdicts (``judged``) some could not be
+    read (``unread``), which is the judge's fault and not the model's. ``between`` are the headlines
+    if those that the rules leave out were all the worst, and all the best; None if they leave out
+    none.
+    """
+
+    judge: str
+    answered_by: tuple[str, ...]
+    prompts: tuple[str, ...]
+    judged: int
+    unread: int
+    between: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """``totals`` as the benchmark has them, the headline first.
 
     ``mean`` is that of the single questions in percent, with its 95 % ``interval`` from a
     bootstrap over questions, and ``lenient`` the same where an answer's form is not held against
-    it. ``examples`` name some of the questions and lines behind the outcomes.
+    it. ``examples`` name some of the questions and lines behind the outcomes. ``judging`` is there
+    where a language model valued the answers.
     """
 
     benchmark: str
@@ -55,6 +75,7 @@ class Result:
     lenient: float
     outcomes: Outcomes
     examples: dict[str, list[str]]
+    judging: Judging | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,9 @@ class Unscored:
 NO_LABELS = "no labels: nothing scored"
 """Why answers to a test split have no score."""
 
+NO_JUDGE = "a judge is wanted: adaptinf score --judge"
+"""Why answers that a language model has to value have none yet."""
+
 
 def find_benchmark(name: str, rules: str | None) -> tuple[Benchmark, str]:
     """A published benchmark and the rules to score it by, its first ones where None are given.
@@ -101,7 +125,8 @@ def score_files(name: str, answers: Path, labels: Path, rules: str | None = None
     """Score a file of answers, in LLaVA's form, against a benchmark's own label files.
 
     Raises:
-        UserError: an unknown benchmark, or files that are not what is wanted.
+        UserError: an unknown benchmark, one that needs a judge, or files that are not what is
+            wanted.
     """
     benchmark, rules = find_benchmark(name, rules)
     return score(benchmark, read_items(benchmark, labels), read_answers(answers), rules)
@@ -138,12 +163,18 @@ def are_labelled(items: Sequence[Item]) -> bool:
     return all(item.right is not None for item in items)
 
 
-def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: str) -> Result:
-    """Score answers to items.
+def score(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    answers: Answers,
+    rules: str,
+    replies: Replies | None = None,
+) -> Result:
+    """Score answers to items, of some benchmarks by the replies of a judge to all of them.
 
     Raises:
-        UserError: ``read_items`` would not give such items, it is not told what is right, or
-            there is not one answer to any of them.
+        UserError: ``read_items`` would not give such items, it is not told what is right, there is
+            not one answer to any of them, or no judge where one is needed.
     """
     _require_sound(items, benchmark.name)
     if not are_labelled(items):
@@ -153,6 +184,44 @@ def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: 
             hint=f"give {benchmark.labels}"
             + (", or write what a server takes with --upload FILE" if benchmark.upload else ""),
         )
+    order = _order(benchmark, items, answers)
+    if benchmark.judged and replies is None:
+        raise UserError(
+            "these answers can only be valued by a language model that judges",
+            where=benchmark.name,
+            hint=f"adaptinf score --benchmark {benchmark.name} has one judge them, with --judge",
+        )
+    verdicts = [_verdict(benchmark, item, answers, rules, replies) for item in items]
+    found, unjudged, judging = _found(items, verdicts, answers), [], None
+    if replies is not None:  # what cannot be read is the judge's: nothing is wrong with the answer
+        unjudged, found["unread"] = found["unread"], []
+        judging = _judging(benchmark, items, verdicts, rules, replies, unjudged)
+    asked = [item for item, verdict in zip(items, verdicts, strict=True) if verdict.counts]
+    counted = [verdict for verdict in verdicts if verdict.counts]
+    scores = [100 * verdict.score for verdict in counted]
+    interval = bootstrap_interval(scores, seed=0)
+    named = {**found, "unjudged": unjudged}
+    return Result(
+        benchmark=benchmark.name,
+        rules=rules,
+        source=f"{benchmark.source}, judged by {replies.judge}" if replies else benchmark.source,
+        totals=benchmark.total(asked, counted, rules),
+        mean=sum(scores) / len(scores),
+        interval=(interval.low, interval.high),
+        lenient=percent([verdict.lenient for verdict in counted]),
+        outcomes=Outcomes(
+            questions=len(items),
+            answered=len(items) - len(found["missing"]),
+            other_order=order != sorted(order),
+            **{name: len(those) for name, those in found.items()},
+        ),
+        examples={name: those[:_NAMED] for name, those in named.items() if those},
+        judging=judging,
+    )
+
+
+def _order(benchmark: Benchmark, items: Sequence[Item], answers: Answers) -> list[int]:
+    """The places of the answered items, as the answers stand."""
     places = {item.question_id: place for place, item in enumerate(items)}
     order = [places[ident] for ident in answers.texts if ident in places]
     if not order:
@@ -162,42 +231,78 @@ def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: 
             seen=", ".join(list(answers.texts)[:_NAMED]),
             hint=f"ids are like {', '.join(list(places)[:_NAMED])}",
         )
-    verdicts = []
-    missing: list[str] = []
-    unread: list[str] = []
-    for item in items:
-        text = answers.texts.get(item.question_id)
-        if text is None:
-            missing.append(item.question_id)
-            verdicts.append(_NOTHING)
-            continue
-        verdict = benchmark.judge(item, text, rules)
-        if verdict.said is None:
-            unread.append(item.question_id)
-        verdicts.append(verdict)
-    scores = [100 * verdict.score for verdict in verdicts]
-    interval = bootstrap_interval(scores, seed=0)
-    found = {
-        "missing": missing,
-        "unread": unread,
-        "extra": [ident for ident in answers.texts if ident not in places],
+    return order
+
+
+def _verdict(
+    benchmark: Benchmark, item: Item, answers: Answers, rules: str, replies: Replies | None
+) -> Verdict:
+    """Of a missing answer, the worst; no judge is asked about it."""
+    text = answers.texts.get(item.question_id)
+    if text is None and benchmark.by_judge is not None:
+        return replace(benchmark.judge(item, benchmark.by_judge.least, rules), said=None)
+    if text is None:
+        return _NOTHING
+    return benchmark.judge(item, replies.texts[item.question_id] if replies else text, rules)
+
+
+def _found(
+    items: Sequence[Item], verdicts: Sequence[Verdict], answers: Answers
+) -> dict[str, list[str]]:
+    """Ids and lines behind the outcomes."""
+    ids = [item.question_id for item in items]
+    known = set(ids)
+    return {
+        "missing": [ident for ident in ids if ident not in answers.texts],
+        "unread": [
+            ident
+            for ident, verdict in zip(ids, verdicts, strict=True)
+            if ident in answers.texts and verdict.said is None
+        ],
+        "extra": [ident for ident in answers.texts if ident not in known],
         "repeated": answers.repeated,
         "contradicted": answers.contradicted,
         "malformed": [f"line {number}" for number in answers.malformed],
     }
-    return Result(
-        benchmark=benchmark.name,
-        rules=rules,
-        source=benchmark.source,
-        totals=benchmark.total(items, verdicts, rules),
-        mean=sum(scores) / len(scores),
-        interval=(interval.low, interval.high),
-        lenient=percent([verdict.lenient for verdict in verdicts]),
-        outcomes=Outcomes(
-            questions=len(items),
-            answered=len(items) - len(missing),
-            other_order=order != sorted(order),
-            **{name: len(those) for name, those in found.items()},
-        ),
-        examples={name: those[:_NAMED] for name, those in found.items() if those},
+
+
+def _judging(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    verdicts: Sequence[Verdict],
+    rules: str,
+    replies: Replies,
+    unread: Sequence[str],
+) -> Judging:
+    """Who judged, and how far what could not be read might move the headline.
+
+    Raises:
+        UserError: nothing that the judge said can be read.
+    """
+    assert benchmark.by_judge is not None
+    if len(unread) == len(replies.texts):
+        raise UserError(
+            "not one verdict of the judge can be read",
+            where=benchmark.name,
+            seen=replies.texts[unread[0]][:_SHOWN],
+            hint=f"expected a first line like {benchmark.by_judge.most!r}; try another judge",
+        )
+    between = None
+    if not all(verdict.counts for verdict in verdicts):
+        filled = [
+            [
+                verdict if verdict.counts else benchmark.judge(item, reply, rules)
+                for item, verdict in zip(items, verdicts, strict=True)
+            ]
+            for reply in (benchmark.by_judge.least, benchmark.by_judge.most)
+        ]
+        low, high = (next(iter(benchmark.total(items, f, rules).values())) for f in filled)
+        between = (low, high)
+    return Judging(
+        judge=replies.judge,
+        answered_by=replies.answered_by,
+        prompts=replies.prompts,
+        judged=len(replies.texts),
+        unread=len(unread),
+        between=between,
     )

@@ -40,7 +40,7 @@ def adaptinf() -> None:
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
     app.command("compare")(guarded(compare_two, LEAVES_WHOLE))
     app.command("evaluate")(guarded(evaluate_model, RESUMES))
-    app.command("score")(guarded(score_answers, LEAVES_WHOLE))
+    app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):

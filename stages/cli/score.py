@@ -1,4 +1,4 @@
-"""``adaptinf score``: answers of a benchmark by its own rules; needs no model."""
+"""``adaptinf score``: answers of a benchmark by its own rules; needs no model, or one to judge."""
 
 from __future__ import annotations
 
@@ -23,16 +23,30 @@ def score_answers(
         Path | None,
         Option(metavar="FILE", help="Write what the benchmark's server takes (MME: a folder)."),
     ] = None,
+    judge: Annotated[
+        str | None, Option(metavar="URL", help="Of a model that judges, where one is needed.")
+    ] = None,
+    judge_model: Annotated[
+        str | None, Option(metavar="NAME", help="The model to ask there.")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, Option(metavar="FILE", help="Keeps what it says. [default: beside answers]")
+    ] = None,
     json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """Score answers by the official rules of a published benchmark."""
-    from adaptinf.scoring.result import score_files
+    from adaptinf.scoring.result import find_benchmark, score_files
     from stages.scores import described
     from stages.uploads import score_and_upload
 
-    if upload is None:
+    if upload is not None:
+        outcome, uploaded = score_and_upload(benchmark, answers, labels, rules, upload)
+        print(described(outcome, uploaded, as_json=json))
+    elif judge or judge_model or verdicts or find_benchmark(benchmark, rules)[0].judged:
+        from stages.judging import Order, score_judged
+
+        order = Order(benchmark, answers, labels, rules, judge, judge_model, verdicts)
+        print(described(score_judged(order), as_json=json))
+    else:
         print(described(score_files(benchmark, answers, labels, rules), as_json=json))
-        return
-    outcome, uploaded = score_and_upload(benchmark, answers, labels, rules, upload)
-    print(described(outcome, uploaded, as_json=json))

@@ -179,6 +179,21 @@ def test_a_split_without_labels_is_answered_and_not_scored(secret):
     assert rows[1]["answer"] == normalised(texts[1])
 
 
+def test_what_a_judge_has_to_value_is_answered_and_what_follows_is_scored(pope, tmp_path):
+    folder = tmp_path / "data" / "mmvet"
+    (folder / "images").mkdir(parents=True)
+    Image.new("RGB", (16, 16), "red").save(folder / "images" / "v1_0.png")
+    row = {"imagename": "v1_0.png", "question": "What?", "answer": "A box", "capability": ["rec"]}
+    (folder / "mm-vet.json").write_text(json.dumps({"v1_0": row}))
+    order = Order("tiny", None, ["mmvet", "pope"], tmp_path / "data", tmp_path / "out")
+    judged, scored = evaluate(order, ignore)
+    assert isinstance(judged, Unscored)
+    assert judged.why == "a judge is wanted: adaptinf score --judge"
+    assert isinstance(scored, Scored)
+    answer = json.loads((tmp_path / "out" / "mmvet" / "answers.jsonl").read_text())
+    assert answer["question_id"] == "v1_0"
+
+
 def test_the_upload_of_a_part_is_not_written(secret):
     (one,) = evaluate(replace(secret, limit=4), ignore)
     assert (one.items, one.upload) == (4, None)

@@ -1,0 +1,1 @@
+"""Verdicts of a language model: asking for them, and keeping them."""
