@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from adaptinf.data.sample import IMAGE_MARK, Turn
+from adaptinf.data.templates import passes_texts_on
 from adaptinf.errors import UserError
 
 # LLaVA writes "<image>\nquestion" and "question\n<image>": the line break belongs to the mark.
@@ -87,6 +88,11 @@ class Frame:
             places.append((start, stop))
         return cls(tuple(pieces), tuple(places))
 
+    def text(self, contents: Sequence[str]) -> str:
+        """The pieces around ``contents``."""
+        pairs = zip_longest(self.pieces, contents, fillvalue="")
+        return "".join([part for pair in pairs for part in pair])
+
     def answers(self, text: str, contents: Sequence[str]) -> tuple[Span, ...] | None:
         """Where the answers stand in a text that is these pieces around ``contents``, else None."""
         starts, at = [], 0
@@ -119,6 +125,7 @@ class Chat:
         for token in filter(None, self._special):
             self._special_by_sign.setdefault(token[:1], []).append(token)
         self._closing = ""
+        self._passes_on = passes_texts_on(_template(processor))
         self._frames: dict[tuple[tuple[str, ...], ...], Frame | None] = {}
         self.placeholder: str = getattr(processor, "image_token", None) or IMAGE_MARK
         try:
@@ -153,62 +160,51 @@ class Chat:
 
         An answer begins where the prompt before it ends, and ends where the text of the turns up
         to it ends. Raises ``RenderError`` where the template does not have them so.
-        """
-        (result,) = self.rendered_all([turns])
-        if isinstance(result, RenderError):
-            raise result
-        return result
-
-    def rendered_all(self, conversations: Sequence[Sequence[Turn]]) -> list[Rendered | RenderError]:
-        """Each of the conversations rendered, or why it cannot be.
 
         Where answers stand in a conversation of so many turns, and of such parts, is found once,
         by rendering every beginning of one that is made of markers. Another one like it is rendered
         as a whole only, and is taken for the same if it is made of the same pieces around its own
         text; if it is not, its own beginnings are rendered.
         """
-        found: dict[int, Rendered | RenderError] = {}
-        messages: dict[int, list[dict[str, Any]]] = {}
-        for number, turns in enumerate(conversations):
-            try:
-                messages[number] = self.messages(turns)
-            except RenderError as error:
-                found[number] = error
-        for number, text in zip(messages, self._whole_texts([*messages.values()]), strict=True):
-            found[number] = self._completed(messages[number], text)
-        return [found[number] for number in range(len(conversations))]
+        messages = self.messages(turns)
+        text = self._whole(messages)
+        frame = self._frame_of(messages)
+        answers = frame.answers(text, self._contents(messages)) if frame else None
+        return (
+            self._rendered_by_beginnings(messages) if answers is None else Rendered(text, answers)
+        )
 
-    def _whole_texts(self, conversations: list[list[dict[str, Any]]]) -> list[str | RenderError]:
-        if not conversations:
-            return []
+    def texts(self, conversations: Sequence[Sequence[Turn]]) -> list[str | RenderError]:
+        """The text of each conversation, as ``rendered`` has it, or why it cannot be rendered.
+
+        Where the template passes texts on, the pieces of the first of a kind serve all.
+        """
+        return [self._text(turns) for turns in conversations]
+
+    def _text(self, turns: Sequence[Turn]) -> str | RenderError:
         try:
-            return [*self._render(conversations, generation=False)]
-        except (ValueError, TypeError, TemplateError) as error:
-            if len(conversations) == 1:
-                where = type(self._processor).__name__
-                return [RenderError(f"the chat template refuses it: {error}", where=where)]
-            return [text for one in conversations for text in self._whole_texts([one])]
+            messages = self.messages(turns)
+            frame = self._frame_of(messages) if self._passes_on else None
+            return frame.text(self._contents(messages)) if frame else self.rendered(turns).text
+        except RenderError as error:
+            return error
 
-    def _completed(
-        self, messages: list[dict[str, Any]], text: str | RenderError
-    ) -> Rendered | RenderError:
-        """The rendered ``text`` of messages with the places of its answers."""
-        if isinstance(text, RenderError):
-            return text
+    def _whole(self, messages: list[dict[str, Any]]) -> str:
+        try:
+            return self._render([messages], generation=False)[0]
+        except (ValueError, TypeError, TemplateError) as error:
+            where = type(self._processor).__name__
+            raise RenderError(f"the chat template refuses it: {error}", where=where) from error
+
+    def _frame_of(self, messages: Sequence[dict[str, Any]]) -> Frame | None:
+        """What stands around the texts of such messages."""
         pattern = tuple(
             (message["role"], *(part["type"] for part in message["content"]))
             for message in messages
         )
         if pattern not in self._frames:
             self._frames[pattern] = self._frame(messages)
-        frame = self._frames[pattern]
-        answers = frame.answers(text, self._contents(messages)) if frame else None
-        if answers is not None:
-            return Rendered(text, answers)
-        try:
-            return self._rendered_by_beginnings(messages)
-        except RenderError as error:
-            return error
+        return self._frames[pattern]
 
     def _frame(self, messages: Sequence[dict[str, Any]]) -> Frame | None:
         """What stands around the text of such messages; None where it cannot be told."""
@@ -218,14 +214,14 @@ class Chat:
             parts = [dict(part) for part in message["content"]]
             for part in parts:
                 if part["type"] == "text":
-                    markers.append(f"marker{len(markers)}end")
+                    markers.append(f"marker{len(markers)}\nend")
                     part["text"] = markers[-1]
             if message["role"] == "assistant":
                 parts[-1]["text"] += self._closing
             marked.append({**message, "content": parts})
         try:
             rendered = self._rendered_by_beginnings(marked)
-        except RenderError:
+        except (RenderError, ValueError, TypeError, TemplateError):
             return None
         answers = (rendered.text[answer.start : answer.stop] for answer in rendered.answers)
         # Without a token that ends an answer, where it ends depends on its text.
@@ -297,6 +293,12 @@ class Chat:
 
     def _answer_length(self, text: str) -> int:
         return self._end_of_turn(text) or len(text.rstrip())
+
+
+def _template(processor: Any) -> str:
+    """The template that is rendered, as far as it is a single one."""
+    template = getattr(processor, "chat_template", None)
+    return template if isinstance(template, str) else "{{ messages | tojson }}"
 
 
 def _special_tokens(processor: Any) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class Encoder:
         # A template that writes the start token itself must not be given a second one.
         start = self.chat.prompt([Turn("user", "probe")])
         bos = tokenizer.bos_token
-        self._add_special_tokens = not (bos and start.startswith(bos))
+        self._special = {"add_special_tokens": not (bos and start.startswith(bos))}
         self._expansion(ImageInfo(width=32, height=32, digest=""), alone=True)
 
     def messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -125,26 +125,34 @@ class Encoder:
         from a blank image: what processors tell of themselves leaves out the tokens around an image
         (Gemma 3: 256 told, 260 made). Several threads may ask at the same time.
         """
-        rendered = self.chat.rendered_all([sample.turns for sample in samples])
-        rows: dict[int, tuple[Rendered, list[_Replaced]]] = {}
-        for number, (row, sizes) in enumerate(zip(rendered, images, strict=True)):
-            if isinstance(row, Rendered):
-                expansions = [self._expansion(size, alone=len(sizes) == 1) for size in sizes]
-                rows[number] = row, self._placed(row.text, expansions)
-        texts = [_expand(row.text, replaced) for row, replaced in rows.values()]
-        special = {"add_special_tokens": self._add_special_tokens}
-        counts = map(len, self._counter.encode_batch_fast(texts, **special))
-        measured: dict[int, Measured] = {}
-        for number, text, count in zip(rows, texts, counts, strict=True):
-            measured[number] = Measured(count, "whole")
-            if count > self.max_length:
-                # The fast way gives no offsets, and only rows as long as this need them.
-                layout = _layout(*rows[number], self._counter.encode(text, **special).offsets)
-                measured[number] = layout.measured(self.max_length)
+        texts = self.chat.texts([sample.turns for sample in samples])
+        rows = list(zip(samples, images, texts, strict=True))
+        whole = [self._expanded(text, sizes)[0] for _, sizes, text in rows if isinstance(text, str)]
+        counts = map(len, self._counter.encode_batch_fast(whole, **self._special))
         return [
-            row if isinstance(row, RenderError) else measured[number]
-            for number, row in enumerate(rendered)
+            text if isinstance(text, RenderError) else self._measured(next(counts), sample, sizes)
+            for sample, sizes, text in rows
         ]
+
+    def _measured(
+        self, n_tokens: int, sample: Sample, images: Sequence[ImageInfo]
+    ) -> Measured | RenderError:
+        """What a row of so many tokens is; where its answers stand tells only if it is long."""
+        if n_tokens <= self.max_length:
+            return Measured(n_tokens, "whole")
+        try:
+            rendered = self.chat.rendered(sample.turns)
+        except RenderError as error:
+            return error
+        text, replaced = self._expanded(rendered.text, images)
+        offsets = self._counter.encode(text, **self._special).offsets
+        return _layout(rendered, replaced, offsets).measured(self.max_length)
+
+    def _expanded(self, text: str, images: Sequence[ImageInfo]) -> tuple[str, list[_Replaced]]:
+        """A text with its placeholders expanded, and what was put in their places."""
+        alone = len(images) == 1
+        replaced = self._placed(text, [self._expansion(image, alone=alone) for image in images])
+        return _expand(text, replaced), replaced
 
     def encode(
         self, samples: Sequence[Sample], images: Sequence[Sequence[Image.Image]]
@@ -214,7 +222,7 @@ class Encoder:
             images=nested if any(nested) else None,
             padding=True,
             padding_side=side,
-            add_special_tokens=self._add_special_tokens,
+            **self._special,
             return_offsets_mapping=True,
             return_text_replacement_offsets=True,
         )

@@ -95,17 +95,22 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("template", [None, LLAVA_HF, "trim"])
-def test_many_are_rendered_as_each_alone(template):
+TRIMMING = (
+    "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}"
+    "{{ '<image>' if c['type'] == 'image' else c['text'] | trim }}{% endfor %}</s>"
+    "{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, LLAVA_HF, TRIMMING])
+def test_frames_change_nothing(template):
     """With frames known, unknown, or of no use: the places are those of all beginnings."""
-    trimming = "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}"
-    trimming += "{{ '<image>' if c['type'] == 'image' else c['text'] | trim }}{% endfor %}</s>"
-    trimming += "{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
-    templates = {"trim": trimming, None: CHAT_TEMPLATE}
-    chat = Chat(tiny_llava(templates.get(template, template)))
+    chat = Chat(tiny_llava(template))
     for _ in range(2):
-        for turns, found in zip(ROWS, chat.rendered_all(ROWS), strict=True):
-            assert found == chat._rendered_by_beginnings(chat.messages(turns))
+        for turns, text in zip(ROWS, chat.texts(ROWS), strict=True):
+            expected = chat._rendered_by_beginnings(chat.messages(turns))
+            assert chat.rendered(turns) == expected
+            assert text == expected.text
 
 
 def test_one_that_cannot_be_rendered_leaves_the_others():
@@ -113,11 +118,11 @@ def test_one_that_cannot_be_rendered_leaves_the_others():
     strict += "{{ raise_exception('refused') }}{% endif %}{{ m['content'][0]['text'] }}</s>"
     chat = Chat(tiny_llava(strict + "{% endfor %}"))
     rows = [conversation("a", "b"), conversation("no", "b"), conversation("</s>", "b"), ROWS[2]]
-    good, refused, special, other = chat.rendered_all(rows)
-    assert (good.text, other.text) == ("a</s>b</s>", "  a  </s>b</s>")
+    good, refused, special, other = chat.texts(rows)
+    assert (good, other) == ("a</s>b</s>", "  a  </s>b</s>")
     assert "refused" in str(refused)
     assert "special token" in str(special)
-    assert chat.rendered_all([]) == []
+    assert chat.texts([]) == []
 
 
 def test_missing_template_is_a_user_error():
