@@ -134,7 +134,7 @@ class _Asked:
 
     @classmethod
     def of(cls, benchmark: Benchmark, context: Context) -> _Asked:
-        items = benchmark.items(context.recipe.evaluate.limit)
+        items = context.questions(benchmark)
         tokenizer = context.encoder.processor.tokenizer
         answers = tokenizer([item.answer for item in items], add_special_tokens=False)["input_ids"]
         longest = max(map(len, answers), default=0) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from adaptinf.data.sample import IMAGE_MARK
-from adaptinf.evaluation.benchmarks import Benchmark, Question
+from adaptinf.evaluation.benchmarks import Benchmark, Marks, Question
 from adaptinf.evaluation.intervals import bootstrap_interval
 from stages.context import Context, Step
 from stages.lineage import Lineage
@@ -29,12 +30,7 @@ ROUTED = 64
 def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: Lineage) -> Work:
     """One cell of the matrix: the base model (no ``top``) or a step's adapter on a benchmark."""
     recipe = context.recipe
-    inputs = {
-        "model": context.model_fingerprint,
-        "questions": context.file_digest(benchmark.questions),
-    }
-    if benchmark.plugin:
-        inputs["metric"] = context.file_digest(benchmark.plugin)
+    inputs = {"model": context.model_fingerprint, **context.benchmark_inputs(benchmark)}
     if lineage.top:
         inputs["train"] = lineage.top.fingerprint
     return Work(
@@ -77,8 +73,7 @@ def _evaluate(
         if not ranks.leads:
             return Counts(len(questions), len(questions))
         _write_routes(generator, benchmark, questions[:ROUTED], folder)
-    score = benchmark.scorer()
-    scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
+    marks = benchmark.mark(questions, texts)
     lines = [
         {
             "question_id": question.question_id,
@@ -89,11 +84,11 @@ def _evaluate(
             "score": value,
             "model_id": step.name,
         }
-        for question, text, value in zip(questions, texts, scores, strict=True)
+        for question, text, value in zip(questions, texts, marks.scores, strict=True)
     ]
     predictions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / "predictions.jsonl").write_text(predictions)
-    cell = json.dumps(_cell(context, benchmark, scores), indent=1)
+    cell = json.dumps(_cell(context, benchmark, marks), indent=1)
     (folder / "scores.json").write_text(cell + "\n")
     remove_partials(partial_file)
     return Counts(len(questions), len(questions))
@@ -114,14 +109,16 @@ def _write_routes(
     pq.write_table(counts.table(), folder / "routes.parquet")
 
 
-def _cell(context: Context, benchmark: Benchmark, scores: list[float]) -> dict[str, Any]:
-    """Mean in percent with its 95 % bootstrap interval over the questions."""
+def _cell(context: Context, benchmark: Benchmark, marks: Marks) -> dict[str, Any]:
+    """Mean in percent with its 95 % bootstrap interval over the questions; official totals."""
+    scores = marks.scores
     seed = derived_seed(context.recipe.seed, "interval", benchmark.name)
     interval = bootstrap_interval([100 * value for value in scores], seed=seed)
-    return {
+    cell = {
         "benchmark": benchmark.name,
         "metric": benchmark.metric,
         "n": len(scores),
         "score": 100 * sum(scores) / len(scores),
         "interval": [interval.low, interval.high],
     }
+    return cell | ({"official": asdict(marks.official)} if marks.official else {})

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptinf.adapters.inspection import inspect_adapter
-from adaptinf.data.images import BadImage, locate
 from adaptinf.errors import UserError
-from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
+from adaptinf.evaluation.benchmarks import (
+    Benchmark,
+    Question,
+    Shelf,
+    find_benchmarks,
+    require_images,
+)
 from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
 from adaptinf.scoring.benchmarks import BENCHMARKS
-from adaptinf.scoring.files import Answers
-from adaptinf.scoring.result import find_benchmark, score
+from adaptinf.scoring.items import percent
 from stages.context import encoder_of
 from stages.exports import adapted_model
 from stages.work import digest_of, file_digests, write_atomically
-
-NEW_TOKENS = {"targets": 1024, "scienceqa": 1024}
-"""Longest answers where they are not 128, as LLaVA has them."""
-
-_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Questions of a benchmark, and what scores the answers to them."""
+    """Those questions of a benchmark that are asked."""
 
     benchmark: Benchmark
     questions: list[Question]
-    judge: Callable[[list[str]], tuple[Scored, dict[str, Any]]]
 
 
 def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Scored]:
@@ -74,9 +71,10 @@ def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Sco
     Raises:
         UserError: an unknown benchmark, an image that is missing, or answers of another model.
     """
-    asked = [_asked(name, order) for name in order.benchmarks]
+    asked = [_Asked(one, one.items(order.limit)) for one in _benchmarks(order)]
     for one in asked:
-        _require_images(one)
+        one.benchmark.prepare()
+        require_images(one.benchmark, one.questions)
     source = ModelSource(order.model, dtype=order.dtype)
     named = _fingerprint(order, source)
     pending = [one for one in asked if not _is_done(order.out / one.benchmark.name, one, named)]
@@ -87,9 +85,7 @@ def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Sco
         if generator is not None and one in pending:
             _answer(one, folder, generator, named, advance)
         texts = [json.loads(line)["text"] for line in (folder / "answers.jsonl").open()]
-        scored, told = one.judge(texts)
-        write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
-        scores.append(scored)
+        scores.append(_score(one, texts, folder))
     return scores
 
 
@@ -158,77 +154,29 @@ def _fingerprint(order: Order, source: ModelSource) -> str:
     return digest_of([model_fingerprint(source), adapter])
 
 
-def _asked(name: str, order: Order) -> _Asked:
-    return _published(name, order) if name in BENCHMARKS else _own(name, order)
+def _benchmarks(order: Order) -> list[Benchmark]:
+    """Published ones of the folders ``data_dir/NAME``, and one's own.
+
+    These are paths of YAML files, or names of those in ``data_dir/benchmarks``.
+    """
+    rules = {name: order.rules for name in order.benchmarks if order.rules and name in BENCHMARKS}
+    shelf = Shelf(order.data_dir, order.out / ".images", rules)
+    return find_benchmarks(order.data_dir / "benchmarks", order.benchmarks, shelf=shelf)
 
 
-def _published(name: str, order: Order) -> _Asked:
-    """A published benchmark, of the folder ``data_dir/NAME``."""
-    benchmark, rules = find_benchmark(name, order.rules)
-    labels = order.data_dir / name
-    if not labels.exists():
-        hint = f"expected {benchmark.labels}"
-        raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
-    items = benchmark.read(labels)[: order.limit]
-    images = labels / "images" if (labels / "images").is_dir() else labels
-    if benchmark.pictures is not None:
-        images = _pictures(benchmark.pictures, labels, order.out / ".images" / name)
-    questions = [Question(item.question_id, item.text, "", item.images) for item in items]
-    tokens = NEW_TOKENS.get(name, 128)
-    shown = Benchmark(name, name, labels, images, rules, tokens, ())
-
-    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
-        ids = (item.question_id for item in items)
-        result = score(benchmark, items, Answers(dict(zip(ids, texts, strict=True))), rules)
-        measure, value = next(iter(result.totals.items()))
-        scored = Scored(name, len(items), measure, value, result.mean, result.interval)
-        return scored, asdict(result)
-
-    return _Asked(shown, questions, judge)
-
-
-def _pictures(write: Callable[[Path, Path], None], labels: Path, folder: Path) -> Path:
-    """The folder of images that stand inside the label files, written once."""
-    if not folder.is_dir():
-        draft = folder.with_name(f"{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        write(labels, draft)
-        draft.rename(folder)
-    return folder
-
-
-def _own(name: str, order: Order) -> _Asked:
-    """One of one's own: the path of its YAML file, or its name in ``data_dir/benchmarks``."""
-    (benchmark,) = find_benchmarks(order.data_dir / "benchmarks", [name])
-    questions = benchmark.items(order.limit)
-    worth = benchmark.scorer()
-
-    def judge(texts: list[str]) -> tuple[Scored, dict[str, Any]]:
-        scores = [
-            100 * worth(text, question.answer)
-            for text, question in zip(texts, questions, strict=True)
-        ]
-        interval = bootstrap_interval(scores, seed=0)
-        ends, mean = (interval.low, interval.high), sum(scores) / len(scores)
-        scored = Scored(benchmark.name, len(scores), benchmark.metric, mean, mean, ends)
-        return scored, asdict(scored)
-
-    return _Asked(benchmark, questions, judge)
-
-
-def _require_images(one: _Asked) -> None:
-    """Before hours of answering, that no image is missing."""
-    missing = []
-    for name in dict.fromkeys(name for question in one.questions for name in question.images):
-        try:
-            if not locate(one.benchmark.images, name).is_file():
-                missing.append(name)
-        except BadImage:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"{len(missing)} images of {one.benchmark.name} are missing",
-            where=str(one.benchmark.images),
-            seen=", ".join(missing[:_LISTED]),
-            hint="put them there, or a link to their folder under the name images",
-        )
+def _score(one: _Asked, texts: Sequence[str], folder: Path) -> Scored:
+    """Score the answers; ``scores.json`` has the whole account of a published benchmark."""
+    marks = one.benchmark.mark(one.questions, texts)
+    interval = bootstrap_interval([100 * score for score in marks.scores], seed=0)
+    measure, value = next(iter(marks.totals.items()))
+    scored = Scored(
+        benchmark=one.benchmark.name,
+        items=len(marks.scores),
+        measure=measure,
+        value=value,
+        mean=percent(marks.scores),
+        interval=(interval.low, interval.high),
+    )
+    told = asdict(scored) | (asdict(marks.official) if marks.official else {})
+    write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
+    return scored

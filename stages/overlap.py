@@ -39,7 +39,7 @@ def overlap_works(
                 step,
                 ingest,
                 f"benchmarks/{benchmark.name}",
-                {"questions": context.file_digest(benchmark.questions)},
+                {"questions": context.benchmark_inputs(benchmark)["questions"]},
                 {"limit": context.recipe.evaluate.limit},
                 partial(_asked_before, context, step, ingest, benchmark, rows),
             )

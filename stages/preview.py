@@ -14,6 +14,7 @@ from adaptinf.console.text import printable
 from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
+from adaptinf.evaluation.benchmarks import Benchmark
 from adaptinf.report.rows import ShownSet, write_rows_page
 from config import Recipe, resolved_yaml
 from stages.bill import bill_of, bill_text
@@ -38,6 +39,9 @@ class _Unbegun(Context):
     def file_digest(self, path: Path) -> str:
         return ""
 
+    def benchmark_inputs(self, benchmark: Benchmark) -> dict[str, str]:
+        return {"questions": ""}
+
 
 def preview(recipe: Recipe, page: Path | None = None) -> str:
     """The whole preview as text, at most 100 columns wide but for long values of the recipe.
@@ -58,6 +62,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
             write_rows_page(page, recipe.output_dir.name, [_shown(context, look) for look in looks])
         walk = plan_walk(context)
         scored = any(works.featurize for works in walk)
+        context.ready_benchmarks({benchmark.name for benchmark in context.benchmarks})
         passes = forecast(context, _mixed(looks), scored=scored)
         sections = {
             "recipe": resolved_yaml(recipe),

@@ -25,6 +25,7 @@ def build_matrix(context: Context, walk: Sequence[StepWorks]) -> AccuracyMatrix:
             metric=benchmark.metric,
             n=cells[0][position]["n"],
             learned_at=_learned_at(context, benchmark.taught_by),
+            kind=benchmark.kind,
         )
         for position, benchmark in enumerate(context.benchmarks)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,15 @@ def matrix_table(
     scores: np.ndarray,
     learned: np.ndarray,
     drops: np.ndarray,
+    *,
+    averaged: np.ndarray | None = None,
 ) -> str:
     """Benchmarks down, steps across and the max-drop last, in ASCII of at most 100 columns.
 
     ``scores`` [rows, N] percent, ``learned`` [N] the step that taught the benchmark (0: none; its
-    cell bears an asterisk), ``drops`` [N] points, NaN shown as a dash. Long names are cut, and
-    where the steps do not all fit, the base model and the latest ones stand.
+    cell bears an asterisk), ``drops`` [N] points, NaN shown as a dash. ``averaged`` [N] are the
+    benchmarks that means are over, all where it is not given. Long names are cut, and where the
+    steps do not all fit, the base model and the latest ones stand.
     """
     name_width = min(NAME_WIDTH, max(len(name) for name in (*names, "benchmark")))
     room = WIDTH - name_width - len(GAP) - CELL_WIDTH
@@ -39,10 +43,16 @@ def matrix_table(
         marks = ["*" if row and row == learned[i] else " " for row in shown]
         cells = [f"{scores[row, i]:.1f}{mark}" for row, mark in zip(shown, marks, strict=True)]
         lines.append(line(name, cells, "-" if np.isnan(drops[i]) else f"{drops[i]:.1f}"))
-    lost = drops[~np.isnan(drops)]
-    means = [f"{scores[row].mean():.1f} " for row in shown]
+    counted = np.ones(len(names), dtype=bool) if averaged is None else averaged
+    lost = drops[counted & ~np.isnan(drops)]
+    means = [f"{scores[row, counted].mean():.1f} " for row in shown]
     lines.append(line("average", means, f"{lost.mean():.1f}" if lost.size else "-"))
     lines.append("* the step that taught it; drop: best since then, minus the last step")
+    if not counted.all():
+        others = [name for name, one in zip(names, counted.tolist(), strict=True) if not one]
+        lines += textwrap.wrap(
+            f"the average leaves out, being no accuracies: {', '.join(others)}", WIDTH
+        )
     if len(shown) < len(steps):
         lines.append(f"steps left out for width: {len(steps) - len(shown)}")
     return "\n".join(line.rstrip() for line in lines)

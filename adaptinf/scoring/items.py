@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,13 @@ class Item:
     images: tuple[str, ...]
     right: Any
     groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> str:
+        """What is right, as people read it; of several answers the one that most have given."""
+        if isinstance(self.right, list):
+            return Counter(map(str, self.right)).most_common(1)[0][0] if self.right else ""
+        return "" if self.right is None else str(self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Benchmark:
     ``total`` turns all verdicts into numbers in percent, the headline first. ``labels`` says which
     files are wanted, ``source`` where the rules are from.
     ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
+    ``kind`` says what the worth of one answer is: an accuracy, or the similarity of that name, of
+    which the mean is not to be averaged with accuracies.
     """
 
     name: str
@@ -65,6 +75,7 @@ class Benchmark:
     total: Callable[[Sequence[Item], Sequence[Verdict], Rules], Totals]
     source: str = ""
     pictures: Callable[[Path, Path], None] | None = None
+    kind: str = "accuracy"
 
 
 def means(items: Sequence[Item], verdicts: Sequence[Verdict], rules: Rules = "") -> Totals:

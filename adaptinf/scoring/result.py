@@ -90,7 +90,29 @@ def score_files(name: str, answers: Path, labels: Path, rules: str | None = None
 
 
 def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: str) -> Result:
-    """Score answers to items.
+    """Score answers to items. Raises as ``result_of`` does."""
+    return result_of(benchmark, items, answers, judged(benchmark, items, answers, rules), rules)
+
+
+def judged(
+    benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: str
+) -> list[Verdict]:
+    """What the answer to each item is worth: nothing where there is none."""
+    texts = (answers.texts.get(item.question_id) for item in items)
+    return [
+        _NOTHING if text is None else benchmark.judge(item, text, rules)
+        for item, text in zip(items, texts, strict=True)
+    ]
+
+
+def result_of(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    answers: Answers,
+    verdicts: Sequence[Verdict],
+    rules: str,
+) -> Result:
+    """What answers to items add up to, once they are judged.
 
     Raises:
         UserError: no items, two of one id, or not one answer to any of them.
@@ -106,19 +128,12 @@ def score(benchmark: Benchmark, items: Sequence[Item], answers: Answers, rules: 
             seen=", ".join(list(answers.texts)[:_NAMED]),
             hint=f"ids are like {', '.join(list(places)[:_NAMED])}",
         )
-    verdicts = []
-    missing: list[str] = []
-    unread: list[str] = []
-    for item in items:
-        text = answers.texts.get(item.question_id)
-        if text is None:
-            missing.append(item.question_id)
-            verdicts.append(_NOTHING)
-            continue
-        verdict = benchmark.judge(item, text, rules)
-        if verdict.said is None:
-            unread.append(item.question_id)
-        verdicts.append(verdict)
+    missing = [item.question_id for item in items if item.question_id not in answers.texts]
+    unread = [
+        item.question_id
+        for item, verdict in zip(items, verdicts, strict=True)
+        if verdict.said is None and item.question_id in answers.texts
+    ]
     scores = [100 * verdict.score for verdict in verdicts]
     interval = bootstrap_interval(scores, seed=0)
     found = {

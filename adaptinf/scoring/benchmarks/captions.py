@@ -77,6 +77,7 @@ BENCHMARKS = (
         _keep,
         _total_coco,
         "pycocoevalcap, with a tokenizer of our own in place of its Java one",
+        kind="ROUGE-L",
     ),
     Benchmark(
         "chinese_captions",
@@ -86,5 +87,6 @@ BENCHMARKS = (
         _judge_characters,
         _total_characters,
         "Adapt-infinity, for COCO-CN and Flickr8k-CN",
+        kind="BLEU-4 over characters",
     ),
 )

@@ -48,6 +48,10 @@ class Choice:
     options: tuple[str, ...]
     letter: str
 
+    def __str__(self) -> str:
+        text = dict(zip(LETTERS, self.options, strict=False)).get(self.letter)
+        return self.letter if text is None else f"{self.letter}. {text}"
+
 
 def listed(options: Sequence[str]) -> str:
     """Options a line each, ``A. red``."""
