@@ -541,6 +541,9 @@ class Evaluate(Section):
     those known to hold its training questions. A benchmark of none is only watched."""
     limit: Count | None = None
     """Rows per benchmark; null: all."""
+    probe: Literal["auto"] | Count | None = "auto"
+    """Questions of a benchmark that are asked between steps, where it has more; the base model and
+    the last step are asked all. auto: 500 where a benchmark has more than 2,000; null: all."""
     batch_size: Count = 64
     """Rows per batch of generation."""
 

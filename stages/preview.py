@@ -20,12 +20,11 @@ from config import Recipe, resolved_yaml
 from stages.bill import bill_of, bill_text
 from stages.context import Context
 from stages.display import first_seeing, shown_set
-from stages.flow import is_done
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
 from stages.walk import StepWorks, plan_walk
-from stages.work import Work
+from stages.work import Work, is_done
 
 _INDENT = "  "
 _WIDTH = 100

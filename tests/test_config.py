@@ -119,6 +119,8 @@ def test_every_setting_is_documented():
          " or a list of names"),
         ("evaluate: {rules: {pope: theirs}}", "evaluate.rules.pope: unknown rules 'theirs'; pope"
          " has llava and lmms"),
+        ("evaluate: {probe: some}", "evaluate.probe: not allowed (seen: 'some'); allowed: 'auto', a"
+         " whole number >= 1 or null"),
         ("evaluate: {rules: {popes: lmms}}", "evaluate.rules.popes: no published benchmark of that"
          " name; did you mean 'pope'?"),
         ("evaluate: {taught_by: {pope: [llava, mantiss]}}", "evaluate.taught_by.pope.1: no task or"

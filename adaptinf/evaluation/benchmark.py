@@ -84,6 +84,10 @@ class Benchmark(ABC):
         """
 
     @abstractmethod
+    def whole(self, question: Question) -> str | None:
+        """Names what a question is asked with or not at all; None: it stands alone."""
+
+    @abstractmethod
     def prepare(self) -> None:
         """Write the images that stand inside label files, where there are such, once."""
 

@@ -56,6 +56,8 @@ class AccuracyMatrix:
 
     ``steps`` names the rows, the base model first. ``scores`` [rows, columns] is in percent and
     becomes a read-only float64 array; ``intervals`` [rows, columns, 2] holds low and high ends.
+    ``asked`` [rows, columns] counts the items behind each cell, all of them where it is None; of
+    fewer the score is an estimate for all.
     Measures are in percent or points, None where undefined; `adaptinf.evaluation.metrics` holds
     their formulas. Means over benchmarks are of one kind of score, see ``averaged``.
 
@@ -67,6 +69,7 @@ class AccuracyMatrix:
     benchmarks: Sequence[BenchmarkColumn]
     scores: np.ndarray
     intervals: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Takes what the caller has (lists, arrays) and refuses what is no complete matrix."""
@@ -83,8 +86,9 @@ class AccuracyMatrix:
                     hint="steps count from 1; null means never trained on",
                 )
         object.__setattr__(self, "scores", self._grid("scores", self.scores))
-        if self.intervals is not None:
-            object.__setattr__(self, "intervals", self._grid("intervals", self.intervals))
+        for field in ("intervals", "asked"):
+            if (cells := getattr(self, field)) is not None:
+                object.__setattr__(self, field, self._grid(field, cells))
 
     def _grid(self, field: str, cells: object) -> np.ndarray:
         """``cells`` as a read-only array of the shape that the names ask for, each cell finite."""
@@ -129,6 +133,12 @@ class AccuracyMatrix:
         """Names of the benchmarks that means leave out."""
         pairs = zip(self.benchmarks, self.averaged.tolist(), strict=True)
         return [benchmark.name for benchmark, averaged in pairs if not averaged]
+
+    @property
+    def probed(self) -> np.ndarray:
+        """Which cells [rows, N] are estimates from a part of the items."""
+        every = np.array([benchmark.n for benchmark in self.benchmarks])
+        return np.zeros(self.scores.shape, bool) if self.asked is None else self.asked < every
 
     def average_accuracy(self, step: int | None = None) -> float:
         """Mean over averaged benchmarks after ``step`` (0: base model; by default the last one)."""
@@ -250,6 +260,7 @@ class AccuracyMatrix:
             "benchmarks": [_described(benchmark) for benchmark in self.benchmarks],
             "scores": self.scores.tolist(),
             "intervals": None if self.intervals is None else self.intervals.tolist(),
+            **({} if self.asked is None else {"asked": self.asked.astype(int).tolist()}),
             "metrics": self.measures(),
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -264,7 +275,8 @@ class AccuracyMatrix:
         try:
             content = json.loads(text)
             columns = [BenchmarkColumn(**benchmark) for benchmark in content["benchmarks"]]
-            return cls(content["steps"], columns, content["scores"], content.get("intervals"))
+            grids = (content["scores"], content.get("intervals"), content.get("asked"))
+            return cls(content["steps"], columns, *grids)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError("not an accuracy matrix in JSON", seen=str(error)) from None
 
@@ -273,7 +285,13 @@ class AccuracyMatrix:
         names = [benchmark.name for benchmark in self.benchmarks]
         lost = metrics.drops(self.scores, self.learned, "max-drop")
         return matrix_table(
-            self.steps, names, self.scores, self.learned, lost, averaged=self.averaged
+            self.steps,
+            names,
+            self.scores,
+            self.learned,
+            lost,
+            averaged=self.averaged,
+            probed=self.probed,
         )
 
     @property

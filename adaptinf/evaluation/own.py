@@ -73,6 +73,10 @@ class OwnBenchmark(Benchmark):
                 items.append(self._item(line, number))
         return items
 
+    def whole(self, question: Question) -> str | None:
+        """None: every question stands alone."""
+        return None
+
     def prepare(self) -> None:
         """Nothing: the images are files already."""
 

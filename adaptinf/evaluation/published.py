@@ -61,6 +61,11 @@ class PublishedBenchmark(Benchmark):
         result = result_of(self.book, items, answers, verdicts, rules)
         return Marks([verdict.score for verdict in verdicts], result.totals, result)
 
+    def whole(self, question: Question) -> str | None:
+        """The turned copies of a question, or the questions about an image, where that counts."""
+        together, item = self.book.together, question.item
+        return together(item) if together is not None and item is not None else None
+
     def prepare(self) -> None:
         """Write the images that stand inside the label files, unless they are there."""
         if self.book.pictures is not None and not self.images.is_dir():

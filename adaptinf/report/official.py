@@ -17,12 +17,14 @@ class Official:
 
     ``measures`` has the values after each step by the name of the measure, the headline first; None
     where a step has no such number. They are in percent but where the benchmark sums them up.
+    ``probed`` are the steps that were asked a part of the questions, of which these then are.
     """
 
     benchmark: str
     rules: str
     source: str
     measures: dict[str, list[float | None]]
+    probed: list[bool]
 
     @property
     def headline(self) -> str:
@@ -38,10 +40,11 @@ def official_scores(findings: Findings, order: Sequence[int]) -> list[Official]:
     """
     folders = [findings.step_folder(row) for row in range(len(findings.matrix.steps))]
     found = []
-    for name in (findings.matrix.benchmarks[i].name for i in order):
+    for i in order:
+        name = findings.matrix.benchmarks[i].name
         told = [_told(folder / "evaluate" / name / "scores.json") for folder in folders]
         if any(told):
-            found.append(_joined(name, told))
+            found.append(_joined(name, told, findings.matrix.probed[:, i].tolist()))
     return found
 
 
@@ -68,9 +71,9 @@ def _told(file: Path) -> _Told | None:
         raise UserError("not a file of scores", where=str(file), seen=str(error)) from None
 
 
-def _joined(benchmark: str, told: Sequence[_Told | None]) -> Official:
+def _joined(benchmark: str, told: Sequence[_Told | None], probed: list[bool]) -> Official:
     steps = [one.totals if one else {} for one in told]
     first = next(one for one in told if one)
     names = dict.fromkeys(name for totals in steps for name in totals)
     measures = {name: [totals.get(name) for totals in steps] for name in names}
-    return Official(benchmark, first.rules, first.source, measures)
+    return Official(benchmark, first.rules, first.source, measures, probed)

@@ -64,7 +64,8 @@ class Benchmark:
     files are wanted, ``source`` where the rules are from.
     ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
     ``kind`` says what the worth of one answer is: an accuracy, or the similarity of that name, of
-    which the mean is not to be averaged with accuracies.
+    which the mean is not to be averaged with accuracies. ``together`` names what an item is to be
+    asked with or not at all, so that totals of a part are what they are of the whole.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Benchmark:
     source: str = ""
     pictures: Callable[[Path, Path], None] | None = None
     kind: str = "accuracy"
+    together: Callable[[Item], str] | None = None
 
 
 def means(items: Sequence[Item], verdicts: Sequence[Verdict], rules: Rules = "") -> Totals:
