@@ -70,13 +70,18 @@ class Context:
         scratch: Path | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        """Extracted images and remembered digests go into ``scratch``, if not the run folder."""
+        """Extracted images and remembered digests go into ``scratch``, if not the run folder.
+
+        ``image_keys`` are what benchmarks' images are known again by, each read once in all steps.
+        """
         self.recipe = recipe
         self.run = recipe.output_dir
         self.scratch = scratch or recipe.output_dir
         self.data_root = data_root
         self.ranks = ranks or Ranks()
+        self.image_keys: dict[Path, int] = {}
         self._questions: dict[str, list[Question]] = {}
+        self._asked_digests: dict[str, str] = {}
         self._held: tuple[tuple[Path, ...], Any] | None = None
         self.model_source = ModelSource(
             name=recipe.model.name,
@@ -134,8 +139,10 @@ class Context:
         """Fingerprints of what is asked, what is right, and a metric of one's own."""
         if benchmark.files:
             return {name: self.file_digest(file) for name, file in benchmark.files.items()}
-        asked = [asdict(q.item) for q in self.questions(benchmark) if q.item is not None]
-        return {"questions": digest_of(asked)}
+        if benchmark.name not in self._asked_digests:
+            asked = [asdict(q.item) for q in self.questions(benchmark) if q.item is not None]
+            self._asked_digests[benchmark.name] = digest_of(asked)
+        return {"questions": self._asked_digests[benchmark.name]}
 
     def ready_benchmarks(self, names: Collection[str]) -> None:
         """Have the images of these benchmarks where they are looked for.
