@@ -34,7 +34,9 @@ def lead(matrix: AccuracyMatrix) -> str:
     fallen = [path for path in matrix.per_benchmark() if path.drop is not None and path.drop > 0]
     if not fallen:
         return f"{text} No benchmark has fallen below its best since it was learned."
-    worst = max(fallen, key=lambda path: path.drop or 0.0)
+    # Points of an accuracy and of a likeness do not compare.
+    alike = [path for path in fallen if path.name not in matrix.left_out] or fallen
+    worst = max(alike, key=lambda path: path.drop or 0.0)
     return (
         f"{text} The largest loss is on {worst.name}: {percent(worst.last)} at the end, "
         f"{points(worst.drop)} below its best."
