@@ -496,11 +496,45 @@ class Evaluate(Section):
     """What is measured, of the base model and after every step."""
 
     benchmarks: Literal["all"] | tuple[str, ...] = "all"
-    """all, or a list of their names."""
+    """all of one's own that lie in the folder benchmarks of the data root, or a list: their names,
+    paths of YAML files, and names of published benchmarks such as pope."""
+    root: str | None = None
+    """Folder that holds a folder for each published benchmark, relative to the working directory;
+    null: the environment variable ADAPTINF_BENCHMARKS_ROOT, else 'benchmarks'."""
+    rules: dict[str, str] = {}
+    """Rules by published benchmark, where it has several, as in pope: lmms."""
+    skills: dict[str, str] = {}
+    """Skill by benchmark; else that of its file, or the name of a published one."""
+    taught_by: dict[str, tuple[str, ...]] = {}
+    """Tasks or datasets that teach a benchmark's skill, by benchmark; else those of its file, or
+    those known to hold its training questions. A benchmark of none is only watched."""
     limit: Count | None = None
     """Rows per benchmark; null: all."""
+    probe: Literal["auto"] | Count | None = "auto"
+    """Questions of a benchmark that are asked between steps, where it has more; the base model and
+    the last step are asked all. auto: 500 where a benchmark has more than 2,000; null: all."""
     batch_size: Count = 64
     """Rows per batch of generation."""
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_are_known(cls, rules: dict[str, str]) -> dict[str, str]:
+        faults: dict[_Loc, str] = {}
+        known = import_module("adaptinf.scoring.benchmarks").BENCHMARKS if rules else {}
+        for name, chosen in rules.items():
+            if name not in known:
+                faults[name,] = f"no published benchmark of that name; {suggestion(name, known)}"
+            elif chosen not in known[name].rules:
+                has = " and ".join(known[name].rules)
+                faults[name,] = f"unknown rules {chosen!r}; {name} has {has}"
+        _refuse(faults)
+        return rules
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the published benchmarks."""
+        root = self.root or os.environ.get("ADAPTINF_BENCHMARKS_ROOT") or "benchmarks"
+        return Path(root).expanduser()
 
 
 class Tracking(Section):
@@ -580,6 +614,23 @@ class Recipe(Section):
                 what = f"those of the first {number} tasks add up to {float(most)}, not to all rows"
                 _refuse({("ceilings",): what})
         return select
+
+    @field_validator("evaluate")
+    @classmethod
+    def _teachers_are_known(cls, evaluate: Evaluate, info: ValidationInfo) -> Evaluate:
+        """Those who teach are tasks of this recipe, or datasets that may still come."""
+        tasks = info.data.get("tasks", ())
+        known = {name for task in tasks for name in (task.label, task.dataset)}
+        known |= set(import_module("adaptinf.data.names").DATASETS)
+        _refuse(
+            {
+                ("taught_by", name, place): f"no task or dataset; {suggestion(teacher, known)}"
+                for name, teachers in evaluate.taught_by.items()
+                for place, teacher in enumerate(teachers)
+                if tasks and teacher not in known
+            }
+        )
+        return evaluate
 
     @field_validator("adapter")
     @classmethod

@@ -21,7 +21,7 @@ setup(
     },
     install_requires=[
         "torch>=2.6",
-        "transformers>=5.23",
+        "transformers>=5.23,<5.24",
         "peft>=0.20",
         "accelerate>=1.10",
         "datasets>=4.0",

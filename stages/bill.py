@@ -12,12 +12,12 @@ from adaptinf.models.parts import layer_index
 from selection.budget import cluster_count
 from selection.curve import RULES
 from stages.context import Context
-from stages.flow import StepRows, foretold, is_done
+from stages.flow import StepRows, foretold
 from stages.forecast import NOTHING, Cost, Forecast, clustering_flops, curve_flops
 from stages.look import TaskLook
 from stages.select import FEATURELESS
 from stages.walk import StepWorks
-from stages.work import Work
+from stages.work import Work, is_done
 
 STAGES = ("ingest", "glance", "featurize", "select", "train", "evaluate", "prune")
 
@@ -134,7 +134,7 @@ class _Asked:
 
     @classmethod
     def of(cls, benchmark: Benchmark, context: Context) -> _Asked:
-        items = benchmark.items(context.recipe.evaluate.limit)
+        items = context.questions(benchmark)
         tokenizer = context.encoder.processor.tokenizer
         answers = tokenizer([item.answer for item in items], add_special_tokens=False)["input_ids"]
         longest = max(map(len, answers), default=0) + 1
@@ -211,14 +211,15 @@ class _Meter:
 
     def evaluate(self, work: Work) -> Load:
         asked = self._benchmarks[work.folder.name]
-        share = asked.rows / self._passes.batch_rows
+        rows = asked.rows if work.rows is None else work.rows
+        share = rows / self._passes.batch_rows
         further = self._passes.token * (math.ceil(share) * (asked.new_tokens - 1))
         # Keys and values in every layer, as if each head had its own.
         tokens = self._recipe.evaluate.batch_size * (self._passes.prompt_tokens + asked.new_tokens)
         cache = 2 * tokens * self._shape.hidden * self._shape.text_layers
         return Load(
-            asked.rows,
-            self._passes.prompt * share + further + self._encoding(asked.rows),
+            rows,
+            self._passes.prompt * share + further + self._encoding(rows),
             memory=self._weights + cache * self._shape.bytes_per_parameter,
         )
 

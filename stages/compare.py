@@ -34,6 +34,9 @@ def compared(first: Path, second: Path) -> str:
     if found.mean is not None and found.interval is not None:
         ends = f"{found.interval.low:+.1f} to {found.interval.high:+.1f}"
         lines.append(f"mean over benchmarks: {found.mean:+.1f} points, 95 % interval {ends}")
+        if found.left_out:
+            names = ", ".join(found.left_out)
+            lines.append(f"the mean leaves out, being no accuracies: {names}")
         lines.append("intervals are over questions; another seed moves a run as well")
     lines += [f"not compared: {name}: {why}" for name, why in found.refused.items()]
     lines += [

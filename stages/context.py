@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.source import Source, find_source, source_files
 from adaptinf.distributed import Ranks
-from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
+from adaptinf.errors import UserError
+from adaptinf.evaluation.benchmarks import (
+    Benchmark,
+    Question,
+    Shelf,
+    find_benchmarks,
+    require_images,
+    require_names,
+    taught,
+)
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
@@ -25,7 +34,7 @@ from adaptinf.models.loading import (
 )
 from config import Recipe
 from stages.lineage import Lineage
-from stages.work import derived_seed, write_atomically
+from stages.work import derived_seed, digest_of, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,18 @@ class Context:
         scratch: Path | None = None,
         ranks: Ranks | None = None,
     ) -> None:
-        """Extracted images and remembered digests go into ``scratch``, if not the run folder."""
+        """Extracted images and remembered digests go into ``scratch``, if not the run folder.
+
+        ``image_keys`` are what benchmarks' images are known again by, each read once in all steps.
+        """
         self.recipe = recipe
         self.run = recipe.output_dir
         self.scratch = scratch or recipe.output_dir
         self.data_root = data_root
         self.ranks = ranks or Ranks()
+        self.image_keys: dict[Path, int] = {}
         self._questions: dict[str, list[Question]] = {}
+        self._asked_digests: dict[str, str] = {}
         self._held: tuple[tuple[Path, ...], Any] | None = None
         self.model_source = ModelSource(
             name=recipe.model.name,
@@ -103,14 +117,55 @@ class Context:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """The benchmarks that the recipe asks for."""
+        settings = self.recipe.evaluate
         folder = self.data_root / "benchmarks"
-        return find_benchmarks(folder, self.recipe.evaluate.benchmarks, self.recipe.recipe_dir)
+        shelf = Shelf(settings.folder, self.scratch / "pictures", settings.rules)
+        found = find_benchmarks(folder, settings.benchmarks, self.recipe.recipe_dir, shelf)
+        published = [benchmark.name for benchmark in found if benchmark.rules]
+        require_names(published, settings.rules, "evaluate.rules")
+        return taught(found, settings.skills, settings.taught_by)
 
     def questions(self, benchmark: Benchmark) -> list[Question]:
-        """A benchmark's questions up to ``evaluate.limit``, read once."""
+        """A benchmark's questions up to ``evaluate.limit``, read once.
+
+        Raises:
+            UserError: their answers cannot be scored here.
+        """
         if benchmark.name not in self._questions:
-            self._questions[benchmark.name] = benchmark.items(self.recipe.evaluate.limit)
+            questions = benchmark.items(self.recipe.evaluate.limit)
+            if why := benchmark.unscored(questions):
+                raise UserError(
+                    f"a run measures what it can score ({why})",
+                    where=f"evaluate.benchmarks: {benchmark.name}",
+                    hint="leave it out; adaptinf evaluate answers it with any step's adapter",
+                )
+            self._questions[benchmark.name] = questions
         return self._questions[benchmark.name]
+
+    @cached_property
+    def question_count(self) -> int:
+        """Questions of all benchmarks together."""
+        return sum(len(self.questions(benchmark)) for benchmark in self.benchmarks)
+
+    def benchmark_inputs(self, benchmark: Benchmark) -> dict[str, str]:
+        """Fingerprints of what is asked, what is right, and a metric of one's own."""
+        if benchmark.files:
+            return {name: self.file_digest(file) for name, file in benchmark.files.items()}
+        if benchmark.name not in self._asked_digests:
+            asked = [asdict(q.item) for q in self.questions(benchmark) if q.item is not None]
+            self._asked_digests[benchmark.name] = digest_of(asked)
+        return {"questions": self._asked_digests[benchmark.name]}
+
+    def ready_benchmarks(self, names: Collection[str]) -> None:
+        """Have the images of these benchmarks where they are looked for.
+
+        Raises:
+            UserError: some are missing.
+        """
+        for benchmark in self.benchmarks:
+            if benchmark.name in names:
+                benchmark.prepare()
+                require_images(benchmark, self.questions(benchmark))
 
     @cached_property
     def model_fingerprint(self) -> str:

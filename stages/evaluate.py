@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from adaptinf.data.sample import IMAGE_MARK
-from adaptinf.evaluation.benchmarks import Benchmark, Question
+from adaptinf.evaluation.benchmarks import Benchmark, Marks, Question
 from adaptinf.evaluation.intervals import bootstrap_interval
+from adaptinf.evaluation.probes import Probe
 from stages.context import Context, Step
 from stages.lineage import Lineage
+from stages.probe import Asked, probe_of
 from stages.work import Counts, Progress, Work, derived_seed
 
 if TYPE_CHECKING:
@@ -26,17 +29,23 @@ ROUTED = 64
 """Questions of a benchmark whose MixLoRA routes are counted."""
 
 
-def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: Lineage) -> Work:
-    """One cell of the matrix: the base model (no ``top``) or a step's adapter on a benchmark."""
+def evaluate_work(
+    context: Context,
+    step: Step,
+    benchmark: Benchmark,
+    lineage: Lineage,
+    asked: Asked | None = None,
+) -> Work:
+    """One cell of the matrix: the base model (no ``top``) or a step's adapter on a benchmark.
+
+    All questions are asked, or as many as ``asked`` says.
+    """
     recipe = context.recipe
-    inputs = {
-        "model": context.model_fingerprint,
-        "questions": context.file_digest(benchmark.questions),
-    }
-    if benchmark.plugin:
-        inputs["metric"] = context.file_digest(benchmark.plugin)
+    inputs = {"model": context.model_fingerprint, **context.benchmark_inputs(benchmark)}
     if lineage.top:
         inputs["train"] = lineage.top.fingerprint
+    if asked:
+        inputs["base"] = asked.base.fingerprint
     return Work(
         step=step.name,
         stage="evaluate",
@@ -48,11 +57,12 @@ def evaluate_work(context: Context, step: Step, benchmark: Benchmark, lineage: L
             "limit": recipe.evaluate.limit,
             "batch_size": recipe.evaluate.batch_size,
             "seed": recipe.seed,
+            **({"probe": asked.size} if asked else {}),
         },
         inputs=inputs,
         folder=context.run / "steps" / step.name / "evaluate" / benchmark.name,
-        perform=partial(_evaluate, context, step, benchmark, lineage),
-        rows=len(context.questions(benchmark)),
+        perform=partial(_evaluate, context, step, benchmark, lineage, asked),
+        rows=asked.size if asked else len(context.questions(benchmark)),
         shared=True,
     )
 
@@ -62,12 +72,16 @@ def _evaluate(
     step: Step,
     benchmark: Benchmark,
     lineage: Lineage,
+    asked: Asked | None,
     folder: Path,
     progress: Progress,
 ) -> Counts:
     from adaptinf.evaluation.generation import Generator, remove_partials
 
     questions = context.questions(benchmark)
+    probe = probe_of(context, benchmark, asked) if asked else None
+    if probe:
+        questions = [questions[place] for place in probe.places]
     partial_file = folder / "answers.partial.jsonl"
     model_of = context.adapted_model(lineage) if lineage.top else context.base_model()
     with model_of as model:
@@ -77,8 +91,7 @@ def _evaluate(
         if not ranks.leads:
             return Counts(len(questions), len(questions))
         _write_routes(generator, benchmark, questions[:ROUTED], folder)
-    score = benchmark.scorer()
-    scores = [score(text, q.answer) for text, q in zip(texts, questions, strict=True)]
+    marks = benchmark.mark(questions, texts)
     lines = [
         {
             "question_id": question.question_id,
@@ -89,11 +102,11 @@ def _evaluate(
             "score": value,
             "model_id": step.name,
         }
-        for question, text, value in zip(questions, texts, scores, strict=True)
+        for question, text, value in zip(questions, texts, marks.scores, strict=True)
     ]
     predictions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / "predictions.jsonl").write_text(predictions)
-    cell = json.dumps(_cell(context, benchmark, scores), indent=1)
+    cell = json.dumps(_cell(context, benchmark, marks, probe), indent=1)
     (folder / "scores.json").write_text(cell + "\n")
     remove_partials(partial_file)
     return Counts(len(questions), len(questions))
@@ -114,14 +127,25 @@ def _write_routes(
     pq.write_table(counts.table(), folder / "routes.parquet")
 
 
-def _cell(context: Context, benchmark: Benchmark, scores: list[float]) -> dict[str, Any]:
-    """Mean in percent with its 95 % bootstrap interval over the questions."""
+def _cell(
+    context: Context, benchmark: Benchmark, marks: Marks, probe: Probe | None
+) -> dict[str, Any]:
+    """Mean in percent with its 95 % interval over the questions; official totals.
+
+    Of a probe it is an estimate for all questions, with the mean of those asked beside it; totals
+    are of those asked.
+    """
+    scores = [100 * value for value in marks.scores]
     seed = derived_seed(context.recipe.seed, "interval", benchmark.name)
-    interval = bootstrap_interval([100 * value for value in scores], seed=seed)
-    return {
+    interval = probe.interval(scores, seed) if probe else bootstrap_interval(scores, seed=seed)
+    mean = 100 * sum(marks.scores) / len(scores)
+    cell = {
         "benchmark": benchmark.name,
         "metric": benchmark.metric,
         "n": len(scores),
-        "score": 100 * sum(scores) / len(scores),
+        "score": probe.estimate(scores) if probe else mean,
         "interval": [interval.low, interval.high],
     }
+    if probe:
+        cell["probe"] = {"of": probe.total, "mean": mean}
+    return cell | ({"official": asdict(marks.official)} if marks.official else {})

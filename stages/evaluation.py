@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adaptinf.adapters.inspection import inspect_adapter
-from adaptinf.data.images import BadImage, locate
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
-from adaptinf.evaluation.benchmarks import Benchmark, Question, find_benchmarks
+from adaptinf.evaluation.benchmarks import (
+    Benchmark,
+    PublishedBenchmark,
+    Question,
+    Shelf,
+    find_benchmarks,
+    require_images,
+)
 from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
+from adaptinf.evaluation.published import answers_of, items_of
 from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
 from adaptinf.scoring.benchmarks import BENCHMARKS
-from adaptinf.scoring.files import Answers
-from adaptinf.scoring.result import (
-    NO_JUDGE,
-    NO_LABELS,
-    Unscored,
-    Uploaded,
-    are_labelled,
-    find_benchmark,
-    read_items,
-    score,
-)
+from adaptinf.scoring.items import percent
+from adaptinf.scoring.result import Unscored, Uploaded
 from stages.context import encoder_of
 from stages.exports import adapted_model
 from stages.uploads import write_upload
 from stages.work import digest_of, file_digests, write_atomically
 
-NEW_TOKENS = {"targets": 1024, "scienceqa": 1024, "llava_bench": 1024, "mmvet": 1024}
-"""Longest answers where they are not 128, as LLaVA has them."""
-
-ANSWERS, PARTIAL = "answers.jsonl", "answers.partial.jsonl"
-
-_LISTED = 3
+ANSWERS, PARTIAL, SCORES = "answers.jsonl", "answers.partial.jsonl", "scores.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +67,11 @@ Outcome = Scored | Unscored
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Questions of a benchmark, what scores the answers to them, and what writes an upload file."""
+    """Those questions of a benchmark that are asked; ``all`` of them, or the first ones."""
 
     benchmark: Benchmark
     questions: list[Question]
-    judge: Callable[[list[str]], tuple[Outcome, dict[str, Any]]]
-    upload: Callable[[list[str], Path], Uploaded] | None = None
+    all: bool
 
 
 def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Outcome]:
@@ -95,9 +86,10 @@ def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Out
         UserError: an unknown benchmark, an image that is missing, or answers of another model.
     """
     ranks = Ranks.of_launch()
-    asked = [_asked(name, order) for name in order.benchmarks]
+    asked = _asked(order)
     for one in asked:
-        _require_images(one)
+        one.benchmark.prepare()
+        require_images(one.benchmark, one.questions)
     source = ModelSource(order.model, dtype=order.dtype)
     named = _fingerprint(order, source)
     pending = [one for one in asked if not _is_done(order.out / one.benchmark.name, one, named)]
@@ -118,7 +110,7 @@ def follow(order: Order) -> None:
     """What all ranks of a launch do but the leader: answer their share of the questions."""
     ranks = Ranks.of_launch()
     ranks.meet()  # the leader has told mistakes, and written out images that stand inside labels
-    asked = [_asked(name, order) for name in order.benchmarks]
+    asked = _asked(order)
     pending = [one for one in asked if not (order.out / one.benchmark.name / ANSWERS).is_file()]
     ranks.meet()
     if pending:
@@ -132,9 +124,39 @@ def follow(order: Order) -> None:
 def _concluded(one: _Asked, folder: Path) -> Outcome:
     """Write ``scores.json`` and the upload file, of answers that are there."""
     texts = [json.loads(line)["text"] for line in (folder / ANSWERS).open()]
-    outcome, told = one.judge(texts)
-    write_atomically(folder / "scores.json", json.dumps(told, indent=1) + "\n")
-    return replace(outcome, upload=one.upload(texts, folder)) if one.upload else outcome
+    why = one.benchmark.unscored(one.questions)
+    outcome = _unscored(one, why, folder) if why else _scored(one, texts, folder)
+    book = one.benchmark.book if isinstance(one.benchmark, PublishedBenchmark) else None
+    if book is None or book.upload is None or not one.all:
+        return outcome  # a server takes nothing less than the answers to all questions
+    out = folder / f"upload{book.upload.suffix}"
+    answers = answers_of(one.questions, texts)
+    return replace(outcome, upload=write_upload(book, items_of(one.questions), answers, out))
+
+
+def _unscored(one: _Asked, why: str, folder: Path) -> Unscored:
+    found = Unscored(one.benchmark.name, len(one.questions), why)
+    told = {"benchmark": found.benchmark, "items": found.items, "why": why}
+    write_atomically(folder / SCORES, json.dumps(told, indent=1) + "\n")
+    return found
+
+
+def _scored(one: _Asked, texts: Sequence[str], folder: Path) -> Scored:
+    """Score the answers; ``scores.json`` has the whole account of a published benchmark."""
+    marks = one.benchmark.mark(one.questions, texts)
+    interval = bootstrap_interval([100 * score for score in marks.scores], seed=0)
+    measure, value = next(iter(marks.totals.items()))
+    told: dict[str, Any] = {
+        "benchmark": one.benchmark.name,
+        "items": len(marks.scores),
+        "measure": measure,
+        "value": value,
+        "mean": percent(marks.scores),
+        "interval": (interval.low, interval.high),
+    }
+    account = asdict(marks.official) if marks.official else {}
+    write_atomically(folder / SCORES, json.dumps(told | account, indent=1) + "\n")
+    return Scored(**told)
 
 
 def _generator(order: Order, source: ModelSource, ranks: Ranks) -> Generator:
@@ -204,96 +226,17 @@ def _fingerprint(order: Order, source: ModelSource) -> str:
     return digest_of([model_fingerprint(source), adapter])
 
 
-def _asked(name: str, order: Order) -> _Asked:
-    return _published(name, order) if name in BENCHMARKS else _own(name, order)
+def _asked(order: Order) -> list[_Asked]:
+    """Published benchmarks of the folders ``data_dir/NAME``, and one's own.
 
-
-def _published(name: str, order: Order) -> _Asked:
-    """A published benchmark, of the folder ``data_dir/NAME``."""
-    benchmark, rules = find_benchmark(name, order.rules)
-    labels = order.data_dir / name
-    if not labels.exists():
-        hint = f"expected {benchmark.labels}"
-        raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
-    every = read_items(benchmark, labels)
-    items = every[: order.limit]
-    images = labels / "images" if (labels / "images").is_dir() else labels
-    if benchmark.pictures is not None:
-        images = _pictures(benchmark.pictures, labels, order.out / ".images" / name)
-    questions = [Question(item.question_id, item.text, "", item.images) for item in items]
-    tokens = NEW_TOKENS.get(name, 128)
-    shown = Benchmark(name, name, labels, images, rules, tokens, ())
-
-    def answers_of(texts: list[str]) -> Answers:
-        ids = (item.question_id for item in items)
-        return Answers(dict(zip(ids, texts, strict=True)))
-
-    def judge(texts: list[str]) -> tuple[Outcome, dict[str, Any]]:
-        if not are_labelled(items):
-            return _unscored(name, items, NO_LABELS)
-        if benchmark.judged:
-            return _unscored(name, items, NO_JUDGE)
-        result = score(benchmark, items, answers_of(texts), rules)
-        measure, value = next(iter(result.totals.items()))
-        scored = Scored(name, len(items), measure, value, result.mean, result.interval)
-        return scored, asdict(result)
-
-    def upload(texts: list[str], folder: Path) -> Uploaded:
-        suffix = benchmark.upload.suffix if benchmark.upload else ""
-        return write_upload(benchmark, items, answers_of(texts), folder / f"upload{suffix}")
-
-    # A server takes nothing less than the answers to all questions.
-    whole = benchmark.upload is not None and len(items) == len(every)
-    return _Asked(shown, questions, judge, upload if whole else None)
-
-
-def _unscored(name: str, items: Sequence[Any], why: str) -> tuple[Unscored, dict[str, Any]]:
-    """Of a benchmark that was answered but cannot be scored here, and what its file says."""
-    return Unscored(name, len(items), why), {"benchmark": name, "items": len(items), "why": why}
-
-
-def _pictures(write: Callable[[Path, Path], None], labels: Path, folder: Path) -> Path:
-    """The folder of images that stand inside the label files, written once."""
-    if not folder.is_dir():
-        draft = folder.with_name(f"{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        write(labels, draft)
-        draft.rename(folder)
-    return folder
-
-
-def _own(name: str, order: Order) -> _Asked:
-    """One of one's own: the path of its YAML file, or its name in ``data_dir/benchmarks``."""
-    (benchmark,) = find_benchmarks(order.data_dir / "benchmarks", [name])
-    questions = benchmark.items(order.limit)
-    worth = benchmark.scorer()
-
-    def judge(texts: list[str]) -> tuple[Outcome, dict[str, Any]]:
-        scores = [
-            100 * worth(text, question.answer)
-            for text, question in zip(texts, questions, strict=True)
-        ]
-        interval = bootstrap_interval(scores, seed=0)
-        ends, mean = (interval.low, interval.high), sum(scores) / len(scores)
-        scored = Scored(benchmark.name, len(scores), benchmark.metric, mean, mean, ends)
-        return scored, asdict(scored)
-
-    return _Asked(benchmark, questions, judge)
-
-
-def _require_images(one: _Asked) -> None:
-    """Before hours of answering, that no image is missing."""
-    missing = []
-    for name in dict.fromkeys(name for question in one.questions for name in question.images):
-        try:
-            if not locate(one.benchmark.images, name).is_file():
-                missing.append(name)
-        except BadImage:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"{len(missing)} images of {one.benchmark.name} are missing",
-            where=str(one.benchmark.images),
-            seen=", ".join(missing[:_LISTED]),
-            hint="put them there, or a link to their folder under the name images",
-        )
+    These are paths of YAML files, or names of those in ``data_dir/benchmarks``.
+    """
+    rules = {name: order.rules for name in order.benchmarks if order.rules and name in BENCHMARKS}
+    shelf = Shelf(order.data_dir, order.out / ".images", rules)
+    found = find_benchmarks(order.data_dir / "benchmarks", order.benchmarks, shelf=shelf)
+    asked = []
+    for benchmark in found:
+        questions = benchmark.items()
+        some = questions[: order.limit]
+        asked.append(_Asked(benchmark, some, len(some) == len(questions)))
+    return asked

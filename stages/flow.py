@@ -9,7 +9,7 @@ from config import Recipe
 from stages.look import TaskLook
 from stages.select import FEATURELESS
 from stages.walk import StepWorks
-from stages.work import Work
+from stages.work import Work, is_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,6 @@ def foretold(
         step = StepRows(recipe, new, pool + new)
         yield step
         pool = step.kept.first(_kept(works.prune))
-
-
-def is_done(work: Work) -> bool:
-    """Whether this very stage is finished, and not one of another recipe in its folder."""
-    return not work.is_drifted() and work.done() is not None
 
 
 def _kept(work: Work | None) -> int | None:

@@ -286,7 +286,7 @@ def _scored_batch(context: Context, samples: Sequence[Sample]) -> Any:
 
 def _prompts(context: Context, rows: int) -> Any:
     """A batch of questions, from all benchmarks in turn."""
-    asked = [(b, q) for b in context.benchmarks for q in b.items(context.recipe.evaluate.limit)]
+    asked = [(b, q) for b in context.benchmarks for q in context.questions(b)]
     asked = asked[:: max(1, len(asked) // rows)][:rows]
     turns = [[Turn("user", IMAGE_MARK * len(q.images) + q.text)] for _, q in asked]
     images = [[load_image(b.images / name) for name in q.images] for b, q in asked]

@@ -91,6 +91,8 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     context = open_context(recipe, ranks=ranks)
     walk = plan_walk(context)
     pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
+    asked = ("evaluate", "overlap")
+    context.ready_benchmarks({w.folder.name for w in pending if w.stage in asked})
     ranks.meet()  # the others may look at what is here, and
     ranks.meet()  # have seen what is pending before it is begun
     write_atomically(recipe.output_dir / "config.resolved.yaml", resolved_yaml(recipe))
@@ -126,8 +128,10 @@ def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
 
 def _units(work: Work, context: Context) -> float:
     """What a stage weighs in the run's remaining time: roughly its seconds in the quickstart."""
-    if work.stage in ("evaluate", "overlap"):
-        return {"evaluate": 6.5, "overlap": 0.8}[work.stage] / len(context.benchmarks)
+    if work.stage == "overlap":
+        return 0.8 / len(context.benchmarks)
+    if work.stage == "evaluate":
+        return 6.5 * (work.rows or 0) / context.question_count
     return {"glance": 3.0, "featurize": 16.0, "train": 10.0, "ingest": 1.3}.get(work.stage, 0.1)
 
 

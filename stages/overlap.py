@@ -39,7 +39,7 @@ def overlap_works(
                 step,
                 ingest,
                 f"benchmarks/{benchmark.name}",
-                {"questions": context.file_digest(benchmark.questions)},
+                {"questions": context.benchmark_inputs(benchmark)["questions"]},
                 {"limit": context.recipe.evaluate.limit},
                 partial(_asked_before, context, step, ingest, benchmark, rows),
             )
@@ -155,16 +155,15 @@ def _rows(step: Step, ingest: Work) -> Prints:
 
 
 def _questions(context: Context, benchmark: Benchmark) -> Prints:
-    known: dict[str, int | None] = {}
-
     def key(name: str) -> int | None:
-        if name not in known:
-            try:
-                info = inspect_image(locate(benchmark.images, name))
-                known[name] = image_key(info.digest, info.look)
-            except BadImage:  # the evaluation tells of it
-                known[name] = None
-        return known[name]
+        try:
+            file = locate(benchmark.images, name).resolve()
+            if file not in context.image_keys:
+                info = inspect_image(file)
+                context.image_keys[file] = image_key(info.digest, info.look)
+        except BadImage:  # the evaluation tells of it
+            return None
+        return context.image_keys[file]
 
     return Prints.of(
         Texts("", [question.text], [k for k in map(key, question.images) if k is not None])

@@ -14,17 +14,17 @@ from adaptinf.console.text import printable
 from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError
+from adaptinf.evaluation.benchmarks import Benchmark
 from adaptinf.report.rows import ShownSet, write_rows_page
 from config import Recipe, resolved_yaml
 from stages.bill import bill_of, bill_text
 from stages.context import Context
 from stages.display import first_seeing, shown_set
-from stages.flow import is_done
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
 from stages.walk import StepWorks, plan_walk
-from stages.work import Work
+from stages.work import Work, is_done
 
 _INDENT = "  "
 _WIDTH = 100
@@ -37,6 +37,9 @@ class _Unbegun(Context):
 
     def file_digest(self, path: Path) -> str:
         return ""
+
+    def benchmark_inputs(self, benchmark: Benchmark) -> dict[str, str]:
+        return {"questions": ""}
 
 
 def preview(recipe: Recipe, page: Path | None = None) -> str:
@@ -58,6 +61,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
             write_rows_page(page, recipe.output_dir.name, [_shown(context, look) for look in looks])
         walk = plan_walk(context)
         scored = any(works.featurize for works in walk)
+        context.ready_benchmarks({benchmark.name for benchmark in context.benchmarks})
         passes = forecast(context, _mixed(looks), scored=scored)
         sections = {
             "recipe": resolved_yaml(recipe),

@@ -25,14 +25,17 @@ def build_matrix(context: Context, walk: Sequence[StepWorks]) -> AccuracyMatrix:
             metric=benchmark.metric,
             n=cells[0][position]["n"],
             learned_at=_learned_at(context, benchmark.taught_by),
+            kind=benchmark.kind,
         )
         for position, benchmark in enumerate(context.benchmarks)
     ]
+    asked = np.array([[cell["n"] for cell in row] for row in cells])
     return AccuracyMatrix(
         steps=["base", *(works.step.name for works in walk[1:])],
         benchmarks=columns,
         scores=np.array([[cell["score"] for cell in row] for row in cells]),
         intervals=np.array([[cell["interval"] for cell in row] for row in cells]),
+        asked=asked if (asked != asked[0]).any() else None,
     )
 
 

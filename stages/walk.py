@@ -12,10 +12,11 @@ from stages.glance import glance_work
 from stages.ingest import ingest_work
 from stages.lineage import Lineage
 from stages.overlap import overlap_works
+from stages.probe import Asked, probe_size
 from stages.prune import prune_work
 from stages.select import FEATURELESS, select_work
 from stages.train import train_work
-from stages.work import Work
+from stages.work import Work, is_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def plan_walk(context: Context) -> list[StepWorks]:
     capped = recipe.featurize.max_rows is not None
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
     across, compared = recipe.adapter.across_steps, recipe.data.overlap
-    walk = [StepWorks(BASE, _evaluations(context, BASE, Lineage()))]
+    base = tuple(evaluate_work(context, BASE, b, Lineage()) for b in context.benchmarks)
+    walk = [StepWorks(BASE, base)]
     for step in context.steps:
         before = walk[-1]
         ingest = ingest_work(context, step, [w.prune for w in walk if w.prune])
@@ -64,7 +66,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
         looks = featurize if recipe.select.method not in FEATURELESS else None
         select = select_work(context, step, ingest, looks, _first(walk))
         train = train_work(context, step, ingest, select, Lineage.before(trained, across))
-        evaluate = _evaluations(context, step, Lineage.after([*trained, train], across))
+        evaluate = _evaluations(context, step, Lineage.after([*trained, train], across), base)
         prune = prune_work(context, step, ingest, featurize)
         earlier = [(w.step, w.ingest) for w in walk if w.ingest]
         walk.append(
@@ -88,5 +90,18 @@ def _first(walk: Sequence[StepWorks]) -> Work | None:
     return walk[1].select if len(walk) > 1 else None
 
 
-def _evaluations(context: Context, step: Step, lineage: Lineage) -> tuple[Work, ...]:
-    return tuple(evaluate_work(context, step, b, lineage) for b in context.benchmarks)
+def _evaluations(
+    context: Context, step: Step, lineage: Lineage, base: Sequence[Work]
+) -> tuple[Work, ...]:
+    """Every benchmark after a step: by a probe of it, unless all of it is asked or has been.
+
+    All of it has been where the step was the last one until a task was appended.
+    """
+    works = []
+    for benchmark, asked in zip(context.benchmarks, base, strict=True):
+        work = evaluate_work(context, step, benchmark, lineage)
+        size = probe_size(context, benchmark)
+        if size is not None and step != context.steps[-1] and not is_done(work):
+            work = evaluate_work(context, step, benchmark, lineage, Asked(asked, size))
+        works.append(work)
+    return tuple(works)

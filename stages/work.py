@@ -169,6 +169,11 @@ class Work:
         return "; ".join(changed)
 
 
+def is_done(work: Work) -> bool:
+    """Whether this very stage is finished, and not one of another recipe in its folder."""
+    return not work.is_drifted() and work.done() is not None
+
+
 def digest_of(value: object) -> str:
     """SHA-256 of the value as canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

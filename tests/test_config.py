@@ -117,6 +117,14 @@ def test_every_setting_is_documented():
          " allowed: 'blank', 'drop' or null; did you mean 'blank'?"),
         ("evaluate: {benchmarks: [1]}", "evaluate.benchmarks: not allowed (seen: 1); allowed: 'all'"
          " or a list of names"),
+        ("evaluate: {rules: {pope: theirs}}", "evaluate.rules.pope: unknown rules 'theirs'; pope"
+         " has llava and lmms"),
+        ("evaluate: {probe: some}", "evaluate.probe: not allowed (seen: 'some'); allowed: 'auto', a"
+         " whole number >= 1 or null"),
+        ("evaluate: {rules: {popes: lmms}}", "evaluate.rules.popes: no published benchmark of that"
+         " name; did you mean 'pope'?"),
+        ("evaluate: {taught_by: {pope: [llava, mantiss]}}", "evaluate.taught_by.pope.1: no task or"
+         " dataset; did you mean 'mantis'?"),
         ("model: {name: {a: 1}}", "model.name: not allowed (seen: a mapping); allowed: text"),
         ("prune:", "prune: not allowed (seen: null); allowed: a mapping of pool_budget"),
         ("yes: 1", "yes: unknown key; known: adapter, data, evaluate, featurize, model, output_dir,"

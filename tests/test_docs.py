@@ -198,6 +198,7 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     import bench_data
     import bench_selection
     import check_gate
+    import check_probes
     import compare_routes
     import compare_tiers
 
@@ -210,6 +211,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(compare_tiers.HEADS, ways)
         if file == "docs/gate.json":
             return markdown(check_gate.HEADS, found["lines"])
+        if file == "docs/probes.json":
+            return markdown(check_probes.HEADS, found["lines"])
         if file == "docs/bench/data.json":
             return markdown(bench_data.HEADS, found["lines"])
         if file == "docs/routes.json":

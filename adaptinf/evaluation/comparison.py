@@ -13,6 +13,7 @@ from scipy.stats import permutation_test
 
 from adaptinf.evaluation.answered import read_matrix, step_scores
 from adaptinf.evaluation.intervals import Interval, bootstrap_interval, resampled_means
+from adaptinf.evaluation.matrix import ACCURACY
 from adaptinf.evaluation.settings import flat_settings
 
 PERMUTATIONS = 9_999
@@ -44,7 +45,8 @@ class Comparison:
     """``differences`` of what both were asked alike, their mean over benchmarks with its interval.
 
     ``refused`` tells of other benchmarks why they are not compared. ``settings`` are those of the
-    recipes that differ, by key: first and second value.
+    recipes that differ, by key: first and second value. ``left_out`` are in ``differences``, but
+    being no accuracies not in the mean.
     """
 
     differences: list[Difference]
@@ -52,6 +54,7 @@ class Comparison:
     interval: Interval | None
     refused: dict[str, str]
     settings: dict[str, tuple[Any, Any]]
+    left_out: list[str]
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
@@ -80,8 +83,17 @@ def compare_runs(first: Path, second: Path) -> Comparison:
                 both = len(scores[0].keys() & scores[1].keys())
                 most = max(map(len, scores))
                 refused[name] = f"only {both} of {most} questions are the same, prompts included"
-    mean, interval = _mean_difference([two - one for one, two in pairs.values()])
-    return Comparison(_differences(pairs), mean, interval, refused, _settings(first, second))
+    alike = _averaged({name: columns[0][name].kind for name in pairs})
+    mean, interval = _mean_difference([two - one for one, two in map(pairs.__getitem__, alike)])
+    left_out = [name for name in pairs if name not in alike]
+    settings = _settings(first, second)
+    return Comparison(_differences(pairs), mean, interval, refused, settings, left_out)
+
+
+def _averaged(kinds: Mapping[str, str]) -> list[str]:
+    """Names of those that the mean is over, as the matrix has it; ``kinds`` by name."""
+    kind = ACCURACY if ACCURACY in kinds.values() else next(iter(kinds.values()), ACCURACY)
+    return [name for name, one in kinds.items() if one == kind]
 
 
 def _differences(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Difference]:

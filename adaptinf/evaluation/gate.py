@@ -12,6 +12,7 @@ import numpy as np
 from adaptinf.errors import UserError
 from adaptinf.evaluation.answered import read_matrix, step_scores
 from adaptinf.evaluation.intervals import bootstrap_interval
+from adaptinf.evaluation.matrix import AccuracyMatrix
 
 ERROR = 0.05
 """Chance that a run which lost just the tolerance everywhere is stopped for any benchmark."""
@@ -26,7 +27,8 @@ class Loss:
 
     Before is the step that taught it, or the base model where none did. ``low`` is the least that
     it lost, at the level of the gate. ``visible`` is the loss that a benchmark of so many items, as
-    different from item to item as these, shows four times in five.
+    different from item to item as these, shows four times in five. ``of`` is how many items there
+    are: more than ``items`` where only a probe was asked before.
     """
 
     benchmark: str
@@ -34,6 +36,7 @@ class Loss:
     before: str
     after: str
     items: int
+    of: int
     lost: float
     low: float
     visible: float
@@ -46,8 +49,9 @@ class Loss:
 def losses(run: Path, tolerance: float) -> list[Loss]:
     """The loss of every benchmark that has a step after the one it is compared with.
 
-    The same questions are compared before and after. The level of the intervals is shared among
-    the benchmarks (Bonferroni), so that many of them do not raise the chance of a false alarm.
+    The same questions are compared before and after; where a step was asked a probe, those of the
+    probe. The level of the intervals is shared among the benchmarks (Bonferroni), so that many of
+    them do not raise the chance of a false alarm.
 
     Raises:
         UserError: no matrix, or answers that are not to the same questions.
@@ -55,22 +59,13 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     matrix = read_matrix(run)
     last = len(matrix.steps) - 1
     pairs = [
-        (column, column.learned_at or 0)
-        for column in matrix.benchmarks
+        (place, column, column.learned_at or 0)
+        for place, column in enumerate(matrix.benchmarks)
         if (column.learned_at or 0) < last
     ]
     found = []
-    for column, step in pairs:
-        before, after = (
-            step_scores(run, matrix.steps, number, column.name) for number in (step, last)
-        )
-        if before.keys() != after.keys():
-            raise UserError(
-                "the answers before and after are not to the same questions",
-                where=column.name,
-                hint="evaluate both steps with the same evaluate.limit and question files",
-            )
-        lost = np.array([before[ident] - after[ident] for ident in before])
+    for place, column, step in pairs:
+        lost = _lost(run, matrix, place, step)
         found.append(
             Loss(
                 benchmark=column.name,
@@ -78,12 +73,28 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
                 before=matrix.steps[step],
                 after=matrix.steps[last],
                 items=len(lost),
+                of=column.n,
                 lost=float(lost.mean()),
                 low=least_loss(lost, len(pairs)),
                 visible=tolerance + visible_loss(lost, len(pairs)),
             )
         )
     return found
+
+
+def _lost(run: Path, matrix: AccuracyMatrix, place: int, step: int) -> np.ndarray:
+    """What each question [items] of a benchmark lost from a step to the last one, in points."""
+    name, last = matrix.benchmarks[place].name, len(matrix.steps) - 1
+    before, after = (step_scores(run, matrix.steps, number, name) for number in (step, last))
+    both = before.keys() & after.keys()
+    probed = matrix.probed[[step, last], place].any()
+    if not both or (before.keys() != after.keys() and not probed):
+        raise UserError(
+            "the answers before and after are not to the same questions",
+            where=name,
+            hint="evaluate both steps with the same evaluate.limit and question files",
+        )
+    return np.array([before[ident] - after[ident] for ident in before if ident in both])
 
 
 def least_loss(lost: np.ndarray, comparisons: int = 1) -> float:

@@ -12,13 +12,16 @@ from adaptinf.errors import UserError, suggestion
 from adaptinf.evaluation import metrics
 from adaptinf.evaluation.table import matrix_table
 
+ACCURACY = "accuracy"
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkColumn:
     """What a column of the matrix measures.
 
     ``n`` counts its items. ``learned_at`` is the first step (1, 2, ..) whose dataset teaches the
-    skill, None where none does; it may lie beyond the last row while a run is under way.
+    skill, None where none does; it may lie beyond the last row while a run is under way. ``kind``
+    is an accuracy, or the similarity of that name.
     """
 
     name: str
@@ -26,6 +29,7 @@ class BenchmarkColumn:
     metric: str
     n: int
     learned_at: int | None
+    kind: str = ACCURACY
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class AccuracyMatrix:
 
     ``steps`` names the rows, the base model first. ``scores`` [rows, columns] is in percent and
     becomes a read-only float64 array; ``intervals`` [rows, columns, 2] holds low and high ends.
+    ``asked`` [rows, columns] counts the items behind each cell, all of them where it is None; of
+    fewer the score is an estimate for all.
     Measures are in percent or points, None where undefined; `adaptinf.evaluation.metrics` holds
-    their formulas.
+    their formulas. Means over benchmarks are of one kind of score, see ``averaged``.
 
     Raises:
         UserError: no row or column, a doubled name, a wrong shape, a cell missing or not finite.
@@ -63,6 +69,7 @@ class AccuracyMatrix:
     benchmarks: Sequence[BenchmarkColumn]
     scores: np.ndarray
     intervals: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Takes what the caller has (lists, arrays) and refuses what is no complete matrix."""
@@ -79,8 +86,9 @@ class AccuracyMatrix:
                     hint="steps count from 1; null means never trained on",
                 )
         object.__setattr__(self, "scores", self._grid("scores", self.scores))
-        if self.intervals is not None:
-            object.__setattr__(self, "intervals", self._grid("intervals", self.intervals))
+        for field in ("intervals", "asked"):
+            if (cells := getattr(self, field)) is not None:
+                object.__setattr__(self, field, self._grid(field, cells))
 
     def _grid(self, field: str, cells: object) -> np.ndarray:
         """``cells`` as a read-only array of the shape that the names ask for, each cell finite."""
@@ -110,29 +118,51 @@ class AccuracyMatrix:
         """The step that first taught each benchmark [N], 0 for none."""
         return np.array([benchmark.learned_at or 0 for benchmark in self.benchmarks])
 
+    @property
+    def averaged(self) -> np.ndarray:
+        """Which benchmarks [N] means are taken over: accuracies, or all of the first one's kind.
+
+        A similarity of captions in percent is not the unit of an accuracy.
+        """
+        kinds = [benchmark.kind for benchmark in self.benchmarks]
+        kind = ACCURACY if ACCURACY in kinds else kinds[0]
+        return np.array([one == kind for one in kinds])
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the benchmarks that means leave out."""
+        pairs = zip(self.benchmarks, self.averaged.tolist(), strict=True)
+        return [benchmark.name for benchmark, averaged in pairs if not averaged]
+
+    @property
+    def probed(self) -> np.ndarray:
+        """Which cells [rows, N] are estimates from a part of the items."""
+        every = np.array([benchmark.n for benchmark in self.benchmarks])
+        return np.zeros(self.scores.shape, bool) if self.asked is None else self.asked < every
+
     def average_accuracy(self, step: int | None = None) -> float:
-        """Mean over all benchmarks after ``step`` (0 = base model; the last one by default)."""
-        return metrics.average_accuracy(self.scores, self._row(step))
+        """Mean over averaged benchmarks after ``step`` (0: base model; by default the last one)."""
+        return metrics.average_accuracy(self._means, self._row(step))
 
     def average_seen_accuracy(self, step: int | None = None) -> float | None:
         """Mean after ``step`` over the benchmarks taught by then."""
-        return metrics.average_seen_accuracy(self.scores, self.learned, self._row(step))
+        return metrics.average_seen_accuracy(self._means, self._learned, self._row(step))
 
     def mean_average_accuracy(self) -> float | None:
         """Mean of `average_seen_accuracy` over the steps."""
-        return metrics.mean_average_accuracy(self.scores, self.learned)
+        return metrics.mean_average_accuracy(self._means, self._learned)
 
     def learning_accuracy(self) -> float | None:
         """Mean score of each benchmark right after the step that taught it."""
-        return metrics.learning_accuracy(self.scores, self.learned)
+        return metrics.learning_accuracy(self._means, self._learned)
 
     def backward_transfer(self) -> float | None:
         """Mean change since each benchmark was learned, up to the last step; points."""
-        return metrics.backward_transfer(self.scores, self.learned)
+        return metrics.backward_transfer(self._means, self._learned)
 
     def forward_transfer(self) -> float | None:
         """Mean gain over the base model just before each benchmark was learned; points."""
-        return metrics.forward_transfer(self.scores, self.learned)
+        return metrics.forward_transfer(self._means, self._learned)
 
     def forgetting(self, kind: metrics.Forgetting = "max-drop") -> float | None:
         """Mean loss at the end, since the best step (max-drop) or the learned one (end-drop).
@@ -146,11 +176,11 @@ class AccuracyMatrix:
                 seen=kind,
                 hint=suggestion(kind, ("max-drop", "end-drop")),
             )
-        return metrics.forgetting(self.scores, self.learned, kind)
+        return metrics.forgetting(self._means, self._learned, kind)
 
     def worst_drop(self) -> float | None:
         """Mean over benchmarks of the deepest fall on the way, mended later or not; points."""
-        return metrics.worst_drop(self.scores, self.learned)
+        return metrics.worst_drop(self._means, self._learned)
 
     def relative_gain(self, reference: Mapping[str, float]) -> float | None:
         """Last row in percent of a reference score per skill, averaged over the skills.
@@ -182,7 +212,7 @@ class AccuracyMatrix:
 
     def retention(self) -> float | None:
         """Mean change against the base model on benchmarks that no step teaches; points."""
-        return metrics.retention(self.scores, self.learned)
+        return metrics.retention(self._means, self._learned)
 
     def per_benchmark(self) -> list[BenchmarkPath]:
         """One row per benchmark, in column order."""
@@ -227,9 +257,10 @@ class AccuracyMatrix:
         """The text of ``matrix.json``: the matrix and its measures, undefined ones null."""
         content = {
             "steps": self.steps,
-            "benchmarks": [asdict(benchmark) for benchmark in self.benchmarks],
+            "benchmarks": [_described(benchmark) for benchmark in self.benchmarks],
             "scores": self.scores.tolist(),
             "intervals": None if self.intervals is None else self.intervals.tolist(),
+            **({} if self.asked is None else {"asked": self.asked.astype(int).tolist()}),
             "metrics": self.measures(),
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -244,7 +275,8 @@ class AccuracyMatrix:
         try:
             content = json.loads(text)
             columns = [BenchmarkColumn(**benchmark) for benchmark in content["benchmarks"]]
-            return cls(content["steps"], columns, content["scores"], content.get("intervals"))
+            grids = (content["scores"], content.get("intervals"), content.get("asked"))
+            return cls(content["steps"], columns, *grids)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError("not an accuracy matrix in JSON", seen=str(error)) from None
 
@@ -252,7 +284,24 @@ class AccuracyMatrix:
         """The matrix as plain text of at most 100 columns: benchmarks down, steps across, drop."""
         names = [benchmark.name for benchmark in self.benchmarks]
         lost = metrics.drops(self.scores, self.learned, "max-drop")
-        return matrix_table(self.steps, names, self.scores, self.learned, lost)
+        return matrix_table(
+            self.steps,
+            names,
+            self.scores,
+            self.learned,
+            lost,
+            averaged=self.averaged,
+            probed=self.probed,
+        )
+
+    @property
+    def _means(self) -> np.ndarray:
+        """Scores [rows, averaged benchmarks]."""
+        return self.scores[:, self.averaged]
+
+    @property
+    def _learned(self) -> np.ndarray:
+        return self.learned[self.averaged]
 
     def _row(self, step: int | None) -> int:
         last = len(self.steps) - 1
@@ -263,15 +312,22 @@ class AccuracyMatrix:
         return step
 
     def _skills(self) -> dict[str, list[int]]:
-        """Columns of each skill, in order of first appearance."""
+        """Averaged columns of each skill, in order of first appearance."""
         columns: dict[str, list[int]] = {}
-        for i, benchmark in enumerate(self.benchmarks):
+        for i in np.flatnonzero(self.averaged).tolist():
+            benchmark = self.benchmarks[i]
             columns.setdefault(benchmark.skill, []).append(i)
         return columns
 
     def _skill_scores(self) -> np.ndarray:
         """Mean of each skill's benchmarks after each step [rows, S]."""
         return np.stack([self.scores[:, c].mean(axis=1) for c in self._skills().values()], axis=1)
+
+
+def _described(column: BenchmarkColumn) -> dict[str, object]:
+    """A column as ``matrix.json`` has it: of accuracies the kind goes without saying."""
+    told = asdict(column)
+    return {key: value for key, value in told.items() if (key, value) != ("kind", ACCURACY)}
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,17 @@ def matrix_table(
     scores: np.ndarray,
     learned: np.ndarray,
     drops: np.ndarray,
+    *,
+    averaged: np.ndarray | None = None,
+    probed: np.ndarray | None = None,
 ) -> str:
     """Benchmarks down, steps across and the max-drop last, in ASCII of at most 100 columns.
 
     ``scores`` [rows, N] percent, ``learned`` [N] the step that taught the benchmark (0: none; its
-    cell bears an asterisk), ``drops`` [N] points, NaN shown as a dash. Long names are cut, and
-    where the steps do not all fit, the base model and the latest ones stand.
+    cell bears an asterisk), ``drops`` [N] points, NaN shown as a dash. ``averaged`` [N] are the
+    benchmarks that means are over, all where it is not given; ``probed`` [rows, N] cells are
+    estimates and bear a tilde. Long names are cut, and where the steps do not all fit, the base
+    model and the latest ones stand.
     """
     name_width = min(NAME_WIDTH, max(len(name) for name in (*names, "benchmark")))
     room = WIDTH - name_width - len(GAP) - CELL_WIDTH
@@ -34,18 +40,35 @@ def matrix_table(
         padded = [cell[:width].rjust(width) for cell, width in zip(cells, widths, strict=True)]
         return GAP.join([_cut(name, name_width), *padded, drop.rjust(CELL_WIDTH)])
 
+    counted = np.ones(len(names), dtype=bool) if averaged is None else averaged
+    guessed = np.zeros(scores.shape, dtype=bool) if probed is None else probed
     lines = [line("benchmark", [steps[row] for row in shown], "drop")]
     for i, name in enumerate(names):
-        marks = ["*" if row and row == learned[i] else " " for row in shown]
-        cells = [f"{scores[row, i]:.1f}{mark}" for row, mark in zip(shown, marks, strict=True)]
+        cells = [
+            _cell(scores[row, i], taught=0 < row == learned[i], probed=bool(guessed[row, i]))
+            for row in shown
+        ]
         lines.append(line(name, cells, "-" if np.isnan(drops[i]) else f"{drops[i]:.1f}"))
-    lost = drops[~np.isnan(drops)]
-    means = [f"{scores[row].mean():.1f} " for row in shown]
+    lost = drops[counted & ~np.isnan(drops)]
+    means = [f"{scores[row, counted].mean():.1f} " for row in shown]
     lines.append(line("average", means, f"{lost.mean():.1f}" if lost.size else "-"))
     lines.append("* the step that taught it; drop: best since then, minus the last step")
+    if guessed.any():
+        lines.append("~ estimated for all questions from a probe of them")
+    others = [name for name, one in zip(names, counted.tolist(), strict=True) if not one]
+    if others:
+        told = f"the average leaves out, being no accuracies: {', '.join(others)}"
+        lines += textwrap.wrap(told, WIDTH)
     if len(shown) < len(steps):
         lines.append(f"steps left out for width: {len(steps) - len(shown)}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(score: float, *, taught: bool, probed: bool) -> str:
+    """A score with its marks, no wider than ``100.0*``."""
+    mark, tilde = "*" if taught else " ", "~" if probed else ""
+    exact = f"{tilde}{score:.1f}{mark}"
+    return exact if len(exact) <= CELL_WIDTH else f"{tilde}{score:.0f}{mark}"
 
 
 def _shown_rows(rows: int, fit: int) -> list[int]:

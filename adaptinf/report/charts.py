@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from adaptinf.evaluation import AccuracyMatrix, BenchmarkPath
 from adaptinf.report import svg
-from adaptinf.report.wording import percent, shortened, signed, tenths
+from adaptinf.report.wording import ESTIMATED, percent, shortened, signed, tenths
 
 NAME_LIMIT = 24
 ROW = 30.0
@@ -89,13 +89,18 @@ def _heat_cell(matrix: AccuracyMatrix, row: int, i: int, y: float) -> Markup:
     if matrix.intervals is not None:
         low, high = (tenths(float(end)) for end in matrix.intervals[row, i])
         title += f", 95 % interval {low} to {high}"
+    probed = bool(matrix.probed[row, i])
+    if matrix.asked is not None and probed:
+        title += f", estimated from a probe of {matrix.asked[row, i]:.0f}"
     title += f", {benchmark.n} items"
     if row > 0 and row == benchmark.learned_at:
         title += "; the step that taught it"
     heat = STRONGEST_HEAT * min(max(score, 0.0), 100.0) / 100
     marks = (
         svg.box(row / width, y, 1 / width, ROW, "heat", heat),
-        svg.text((row + 0.5) / width, y + 19, tenths(score), "number", "middle"),
+        svg.text(
+            (row + 0.5) / width, y + 19, ESTIMATED * probed + tenths(score), "number", "middle"
+        ),
     )
     return svg.group(title, marks)
 

@@ -19,7 +19,7 @@ class Headline:
 
 def lead(matrix: AccuracyMatrix) -> str:
     """Two or three sentences: where the run ended, and what it lost most of."""
-    steps, columns = len(matrix.steps) - 1, len(matrix.benchmarks)
+    steps, columns = len(matrix.steps) - 1, int(matrix.averaged.sum())
     last, base = matrix.average_accuracy(), matrix.average_accuracy(0)
     if steps == 0:
         return f"Only the base model has been scored so far: {percent(base)} on average."
@@ -29,10 +29,14 @@ def lead(matrix: AccuracyMatrix) -> str:
         f"{_counted(columns, 'benchmark')}, {points(abs(gain))} "
         f"{'more' if gain >= 0 else 'less'} than the base model."
     )
+    if matrix.left_out:
+        text += f" Averages leave out what is no accuracy: {', '.join(matrix.left_out)}."
     fallen = [path for path in matrix.per_benchmark() if path.drop is not None and path.drop > 0]
     if not fallen:
         return f"{text} No benchmark has fallen below its best since it was learned."
-    worst = max(fallen, key=lambda path: path.drop or 0.0)
+    # Points of an accuracy and of a likeness do not compare.
+    alike = [path for path in fallen if path.name not in matrix.left_out] or fallen
+    worst = max(alike, key=lambda path: path.drop or 0.0)
     return (
         f"{text} The largest loss is on {worst.name}: {percent(worst.last)} at the end, "
         f"{points(worst.drop)} below its best."
@@ -42,13 +46,13 @@ def lead(matrix: AccuracyMatrix) -> str:
 def headlines(matrix: AccuracyMatrix) -> list[Headline]:
     """The four numbers on top of the page."""
     last = len(matrix.steps) - 1
-    risked = sum(1 <= at < last for at in matrix.learned.tolist())
+    risked = sum(1 <= at < last for at in matrix.learned[matrix.averaged].tolist())
     base = percent(matrix.average_accuracy(0))
     return [
         Headline(
             "Final average accuracy",
             percent(matrix.average_accuracy()),
-            f"Mean over all benchmarks after the last step. The base model had {base}.",
+            f"Mean over {_averaged(matrix)} after the last step. The base model had {base}.",
         ),
         Headline(
             "Forgetting, max-drop",
@@ -111,6 +115,10 @@ def cost_sentence(choosing: float, training: float) -> str:
     if training <= 0:
         return ""
     return f"Choosing the data took {tenths(100 * choosing / training)} % of the training time."
+
+
+def _averaged(matrix: AccuracyMatrix) -> str:
+    return "all benchmarks but those left out" if matrix.left_out else "all benchmarks"
 
 
 def _counted(number: int, thing: str) -> str:

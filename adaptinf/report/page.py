@@ -15,6 +15,7 @@ from adaptinf.report import charts, costs, headlines, wording
 from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
 from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
+from adaptinf.report.official import official_scores
 from adaptinf.report.overlaps import overlaps_of
 from adaptinf.report.rendering import render
 from adaptinf.report.routes import shared_routes
@@ -88,6 +89,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "order": order,
         "skills_differ": any(path.name != path.skill for path in paths),
         "metrics": sorted({benchmark.metric for benchmark in matrix.benchmarks}),
+        "official": official_scores(findings, order),
         "paths": ordered,
         "heat_map": charts.heat_map(matrix, order),
         "slopes": charts.slopes(ordered),

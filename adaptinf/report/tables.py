@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from adaptinf.evaluation import AccuracyMatrix
 from adaptinf.report import headlines
-from adaptinf.report.wording import tenths
+from adaptinf.report.wording import ESTIMATED, tenths
 
 _ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#"})
 
@@ -23,18 +23,28 @@ def as_markdown(matrix: AccuracyMatrix) -> str:
     lines.append("|---|" + "---:|" * (len(names) + 1))
     for column, path in enumerate(matrix.per_benchmark()):
         cells = [
-            f"**{tenths(score)}**" if row == path.learned_at else tenths(score)
+            _scored(score, taught=row == path.learned_at, probed=bool(matrix.probed[row, column]))
             for row, score in enumerate(matrix.scores[:, column].tolist())
         ]
         drop = "-" if path.drop is None else tenths(path.drop)
         lines.append(f"| {_plain(path.name)} | {' | '.join(cells)} | {drop} |")
     legend = "Bold: after the step that taught it. Drop: best since then, minus the last step."
+    if matrix.probed.any():
+        legend += f" {ESTIMATED}: estimated for all questions from a probe of them."
     lines += ["", legend]
     return "\n".join(lines) + "\n"
 
 
+def _scored(score: float, *, taught: bool, probed: bool) -> str:
+    text = ESTIMATED * probed + tenths(score)
+    return f"**{text}**" if taught else text
+
+
 def as_csv(matrix: AccuracyMatrix) -> str:
-    """A line for each step and benchmark: score and interval in percent, items, who taught it."""
+    """A line for each step and benchmark: score and interval in percent, items, who taught it.
+
+    Items are those that were asked after that step.
+    """
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(
@@ -45,7 +55,8 @@ def as_csv(matrix: AccuracyMatrix) -> str:
             ends = ["", ""]
             if matrix.intervals is not None:
                 ends = [repr(float(end)) for end in matrix.intervals[row, column]]
-            told = [benchmark.name, benchmark.skill, benchmark.metric, benchmark.n]
+            asked = benchmark.n if matrix.asked is None else int(matrix.asked[row, column])
+            told = [benchmark.name, benchmark.skill, benchmark.metric, asked]
             at = "" if benchmark.learned_at is None else benchmark.learned_at
             out.writerow([step, *told, at, repr(float(matrix.scores[row, column])), *ends])
     return text.getvalue()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MINUS = "\N{MINUS SIGN}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+ESTIMATED = "\N{ALMOST EQUAL TO}"
+"""Before a score that a probe of the questions gave."""
 UNDEFINED = "not defined"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from adaptinf.scoring.choices import LETTERS
 
 Rules = str
 
@@ -27,6 +30,19 @@ class Item:
     groups: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     row: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> str:
+        """What is right, as people read it.
+
+        Of several answers the one that most have given; an option with its letter.
+        """
+        options = dict(zip(LETTERS, self.options, strict=False))
+        if isinstance(self.right, str) and self.right in options:
+            return f"{self.right}. {options[self.right]}"
+        if isinstance(self.right, list):
+            return Counter(map(str, self.right)).most_common(1)[0][0] if self.right else ""
+        return "" if self.right is None else str(self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,9 @@ class Benchmark:
     ``pictures`` writes images that stand inside the labels into a folder, by the items' names.
     ``upload`` is the form that its server or its own tool wants, where it has one.
     Where a language model judges (``by_judge``), ``judge`` values its reply and not the answer.
+    ``kind`` says what the worth of one answer is: an accuracy, or the similarity of that name, of
+    which the mean is not to be averaged with accuracies. ``together`` names what an item is to be
+    asked with or not at all, so that totals of a part are what they are of the whole.
     """
 
     name: str
@@ -137,6 +156,8 @@ class Benchmark:
     total: Callable[[Sequence[Item], Sequence[Verdict], Rules], Totals]
     source: str = ""
     pictures: Callable[[Path, Path], None] | None = None
+    kind: str = "accuracy"
+    together: Callable[[Item], str] | None = None
     upload: Upload | None = None
     by_judge: ByJudge | None = None
 

@@ -173,8 +173,24 @@ def score(
     """Score answers to items, of some benchmarks by the replies of a judge to all of them.
 
     Raises:
-        UserError: ``read_items`` would not give such items, it is not told what is right, there is
-            not one answer to any of them, or no judge where one is needed.
+        UserError: as ``verdicts_of`` and ``result_of`` do.
+    """
+    verdicts = verdicts_of(benchmark, items, answers, rules, replies)
+    return result_of(benchmark, items, answers, verdicts, rules, replies)
+
+
+def verdicts_of(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    answers: Answers,
+    rules: str,
+    replies: Replies | None = None,
+) -> list[Verdict]:
+    """What the answer to each item is worth: nothing, or the worst, where there is none.
+
+    Raises:
+        UserError: ``read_items`` would not give such items, it is not told what is right, or there
+            is no judge where one is needed.
     """
     _require_sound(items, benchmark.name)
     if not are_labelled(items):
@@ -184,14 +200,30 @@ def score(
             hint=f"give {benchmark.labels}"
             + (", or write what a server takes with --upload FILE" if benchmark.upload else ""),
         )
-    order = _order(benchmark, items, answers)
+    _order(benchmark, items, answers)
     if benchmark.judged and replies is None:
         raise UserError(
             "these answers can only be valued by a language model that judges",
             where=benchmark.name,
             hint=f"adaptinf score --benchmark {benchmark.name} has one judge them, with --judge",
         )
-    verdicts = [_verdict(benchmark, item, answers, rules, replies) for item in items]
+    return [_verdict(benchmark, item, answers, rules, replies) for item in items]
+
+
+def result_of(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    answers: Answers,
+    verdicts: Sequence[Verdict],
+    rules: str,
+    replies: Replies | None = None,
+) -> Result:
+    """What answers to items add up to, once each has its verdict.
+
+    Raises:
+        UserError: there is not one answer to any of them, or no verdict of the judge can be read.
+    """
+    order = _order(benchmark, items, answers)
     found, unjudged, judging = _found(items, verdicts, answers), [], None
     if replies is not None:  # what cannot be read is the judge's: nothing is wrong with the answer
         unjudged, found["unread"] = found["unread"], []

@@ -20,7 +20,12 @@ def evaluate_model(
         Path | None, Option(metavar="FOLDER", help="As in runs/mine/steps/1-shop/train/adapter.")
     ] = None,
     data_dir: Annotated[
-        Path, Option(metavar="DIR", help="Holds a folder for each published benchmark.")
+        Path,
+        Option(
+            metavar="DIR",
+            help="Holds a folder for each published benchmark.",
+            envvar="ADAPTINF_BENCHMARKS_ROOT",
+        ),
     ] = Path("benchmarks"),
     limit: Annotated[
         int | None, Option(metavar="N", min=1, help="The first N questions of each.")

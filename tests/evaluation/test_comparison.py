@@ -68,3 +68,18 @@ def test_chances_are_held_against_all_of_them():
     assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert _holm([]) == []
     assert _holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_the_mean_is_over_accuracies(tmp_path):
+    runs = [
+        write_run(tmp_path / name, {"likeness": last(0.1), "right": last(share)}, {})
+        for name, share in (("one", 0.5), ("two", 0.6))
+    ]
+    for run in runs:
+        told = json.loads((run / "matrix.json").read_text())
+        told["benchmarks"][0]["kind"] = "ROUGE-L"
+        (run / "matrix.json").write_text(json.dumps(told))
+    found = compare_runs(*runs)
+    assert [one.benchmark for one in found.differences] == ["likeness", "right"]
+    assert (found.mean, found.left_out) == (pytest.approx(10), ["likeness"])
+    assert "the mean leaves out, being no accuracies: likeness" in compared(*runs)

@@ -226,3 +226,39 @@ def test_wrong_arguments(matrix: AccuracyMatrix) -> None:
         matrix.average_seen_accuracy(-1)
     with pytest.raises(UserError, match="did you mean 'max-drop'"):
         matrix.forgetting("maxdrop")
+
+
+def test_means_are_over_accuracies_and_say_what_they_leave_out() -> None:
+    columns = [
+        BenchmarkColumn("a", "s", "exact", 9, 1),
+        BenchmarkColumn("likeness", "s", "official rules", 9, 1, "ROUGE-L"),
+        BenchmarkColumn("b", "t", "exact", 9, None),
+        BenchmarkColumn("other", "o", "official rules", 9, None, "ROUGE-L"),
+    ]
+    scores = [[10, 1, 50, 7], [80, 90, 40, 8], [70, 20, 45, 9]]
+    matrix = AccuracyMatrix(["base", "1-x", "2-y"], columns, scores)
+    assert matrix.left_out == ["likeness", "other"]
+    assert matrix.average_accuracy() == 57.5
+    assert matrix.average_seen_accuracy(1) == 80
+    assert matrix.learning_accuracy() == 80
+    assert matrix.backward_transfer() == -10
+    assert matrix.forgetting() == 10
+    assert matrix.worst_drop() == 10
+    assert matrix.retention() == -5
+    assert matrix.forgetting_rate() == 12.5
+    assert matrix.best_by_skill() == {"s": 80, "t": 45}
+    assert [path.drop for path in matrix.per_benchmark()] == [10, 70, None, None]
+    again = AccuracyMatrix.from_json(matrix.to_json())
+    assert again.left_out == matrix.left_out
+    lines = matrix.table().splitlines()
+    assert lines[5].split() == ["average", "30.0", "60.0", "57.5", "10.0"]
+    assert "the average leaves out, being no accuracies: likeness, other" in lines
+
+
+def test_of_similarities_alone_the_first_kind_is_averaged() -> None:
+    columns = [
+        BenchmarkColumn("a", "s", "official rules", 9, None, "ROUGE-L"),
+        BenchmarkColumn("b", "s", "adapt-inf rules", 9, None, "BLEU-4 over characters"),
+    ]
+    matrix = AccuracyMatrix(["base"], columns, [[30, 90]])
+    assert (matrix.average_accuracy(), matrix.left_out) == (30, ["b"])

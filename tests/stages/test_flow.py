@@ -10,9 +10,9 @@ import pytest
 
 from config import Recipe
 from stages.context import Step
-from stages.flow import Rows, StepRows, foretold, is_done
+from stages.flow import Rows, StepRows, foretold
 from stages.walk import StepWorks
-from stages.work import DONE, Counts, Work
+from stages.work import DONE, Counts, Work, is_done
 
 
 @dataclass

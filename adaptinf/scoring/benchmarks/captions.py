@@ -83,6 +83,7 @@ BENCHMARKS = (
         _keep,
         _total_coco,
         "pycocoevalcap, with a tokenizer of our own in place of its Java one",
+        kind="ROUGE-L",
         upload=uploads.CAPTIONS,
     ),
     Benchmark(
@@ -93,5 +94,6 @@ BENCHMARKS = (
         _judge_characters,
         _total_characters,
         "Adapt-infinity, for COCO-CN and Flickr8k-CN",
+        kind="BLEU-4 over characters",
     ),
 )

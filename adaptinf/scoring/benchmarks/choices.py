@@ -290,12 +290,17 @@ def _judge_aokvqa(item: Item, text: str, rules: str) -> Verdict:
     return _verdict(item, text, said)
 
 
+def _unturned(item: Item) -> int:
+    """The number of the question of which an item is a turned copy, or itself."""
+    return int(item.question_id) % _BASE
+
+
 def _circular(items: Sequence[Item], verdicts: Sequence[Verdict], rules: str) -> Totals:
     """A question counts if all its turned copies are right; then the copies that are not turned."""
     whole: dict[int, list[float]] = {}
     groups: dict[int, dict[str, str]] = {}
     for item, verdict in zip(items, verdicts, strict=True):
-        number = int(item.question_id) % _BASE
+        number = _unturned(item)
         whole.setdefault(number, []).append(verdict.score)
         groups.setdefault(number, dict(item.groups))
     scores = {number: min(found) for number, found in whole.items()}
@@ -325,7 +330,8 @@ BENCHMARKS = (
         _circular,
         "MMBench without a judge",
         _mmbench_pictures,
-        uploads.MMBENCH,
+        upload=uploads.MMBENCH,
+        together=lambda item: str(_unturned(item)),
     ),
     Benchmark(
         "seed",
@@ -346,7 +352,7 @@ BENCHMARKS = (
         means,
         "MMMU; an answer without a letter is wrong, where theirs draws one",
         _mmmu_pictures,
-        uploads.MMMU,
+        upload=uploads.MMMU,
     ),
     Benchmark(
         "mmlu",

@@ -84,6 +84,9 @@ class _Case:
     question: str = ""
     capabilities: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return self.reference
+
 
 def _llava_bench(place: Path) -> list[Item]:
     """``questions.jsonl``, ``context.jsonl``, ``answers_gpt4.jsonl``; maybe LLaVA's ``rule.json``.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptinf.scoring.benchmarks.shared import targets
-from adaptinf.scoring.boxes import Box, box_in, overlap, pixels_of
+from adaptinf.scoring.boxes import Box, box_in, overlap, pixels_of, share_of
 from adaptinf.scoring.files import each, one_file, table_rows
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, percent
 from adaptinf.scoring.transcription import similarity
@@ -25,6 +25,10 @@ class Region:
     width: float
     height: float
 
+    def __str__(self) -> str:
+        shares = share_of(self.box, self.width, self.height)
+        return f"[{', '.join(f'{share:.2f}' for share in shares)}]"
+
 
 def _refcoco(place: Path) -> list[Item]:
     """A table of references, of one split; a question for each of their sentences."""
@@ -34,6 +38,8 @@ def _refcoco(place: Path) -> list[Item]:
 
     def items(row: Any) -> list[Item]:
         info = json.loads(row["raw_image_info"])
+        if not (info["width"] > 0 and info["height"] > 0):
+            raise ValueError(f"an image of {info['width']} x {info['height']}")
         left, top, right, bottom = row["bbox"]
         region = Region((left, top, right, bottom), float(info["width"]), float(info["height"]))
         image = row["image_path"].removeprefix("coco/")

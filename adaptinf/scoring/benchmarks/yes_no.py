@@ -125,6 +125,11 @@ def _mme(place: Path) -> list[Item]:
     return items
 
 
+def _pope_image(item: Item) -> str:
+    """Questions about an image, of which as many are to be answered yes as no."""
+    return f"{item.groups['category']}/{item.images[0]}"
+
+
 def _judge_pope(item: Item, text: str, rules: str) -> Verdict:
     lenient = lenient_answer(text) == item.right
     if rules == "lmms":
@@ -187,6 +192,7 @@ BENCHMARKS = (
         _judge_pope,
         _total_pope,
         "POPE; F1 of the answer yes, mean over the categories",
+        together=_pope_image,
     ),
     Benchmark(
         "mme",
@@ -197,5 +203,6 @@ BENCHMARKS = (
         _total_mme,
         "MME's calculation.py",
         upload=uploads.MME,
+        together=lambda item: item.groups["image"],
     ),
 )
