@@ -11,7 +11,12 @@ import numpy as np
 import yaml
 from scipy.stats import permutation_test
 
-from adaptinf.evaluation.answered import read_matrix, step_scores
+from adaptinf.evaluation.answered import (
+    bridged_columns,
+    columns_between,
+    read_matrix,
+    step_scores,
+)
 from adaptinf.evaluation.intervals import Interval, bootstrap_interval, resampled_means
 from adaptinf.evaluation.settings import flat_settings
 
@@ -60,20 +65,18 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     Raises:
         UserError: one has no matrix.
     """
-    matrices = read_matrix(first), read_matrix(second)
-    columns = [{column.name: column for column in matrix.benchmarks} for matrix in matrices]
+    ends = _End.of(first), _End.of(second)
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     refused: dict[str, str] = {}
-    for name in dict.fromkeys([*columns[0], *columns[1]]):
-        if not (name in columns[0] and name in columns[1]):
+    for name in dict.fromkeys([*ends[0].columns, *ends[1].columns]):
+        if not all(name in end.columns for end in ends):
             refused[name] = "only one of the runs has it"
-        elif columns[0][name].metric != columns[1][name].metric:
+        elif any(name in end.apart for end in ends):
+            refused[name] = " and ".join(end.apart.get(name, "single scores") for end in ends)
+        elif ends[0].columns[name] != ends[1].columns[name]:
             refused[name] = "scored by different metrics"
         else:
-            scores = [
-                step_scores(run, matrix.steps, len(matrix.steps) - 1, name)
-                for run, matrix in zip((first, second), matrices, strict=True)
-            ]
+            scores = [end.scores(name) for end in ends]
             if scores[0].keys() == scores[1].keys():
                 pairs[name] = tuple(np.array([s[q] for q in scores[0]]) for s in scores)  # type: ignore[assignment]
             else:
@@ -82,6 +85,33 @@ def compare_runs(first: Path, second: Path) -> Comparison:
                 refused[name] = f"only {both} of {most} questions are the same, prompts included"
     mean, interval = _mean_difference([two - one for one, two in pairs.values()])
     return Comparison(_differences(pairs), mean, interval, refused, _settings(first, second))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where a run ended: metrics by column, and what else is known of those without single scores.
+
+    Such come through lmms-eval, in a unit of their own or not of the last step.
+    """
+
+    run: Path
+    steps: Sequence[str]
+    columns: Mapping[str, str]
+    apart: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Path) -> _End:
+        matrix = read_matrix(run)
+        columns = {c.name: c.metric for c in columns_between(run, matrix, [len(matrix.steps) - 1])}
+        rest = [c for c in bridged_columns(run, matrix.steps) if c.name not in columns]
+        apart = {
+            c.name: "not asked" if c.values[-1] is None else f"{c.metric} {c.values[-1]:g}"
+            for c in rest
+        }
+        return cls(run, matrix.steps, {**columns, **{c.name: c.metric for c in rest}}, apart)
+
+    def scores(self, name: str) -> dict[str, float]:
+        return step_scores(self.run, self.steps, len(self.steps) - 1, name)
 
 
 def _differences(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Difference]:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from adaptinf.errors import UserError
-from adaptinf.evaluation.answered import read_matrix, step_scores
+from adaptinf.evaluation.answered import columns_between, read_matrix, step_scores
 from adaptinf.evaluation.intervals import bootstrap_interval
 
 ERROR = 0.05
@@ -56,7 +56,7 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     last = len(matrix.steps) - 1
     pairs = [
         (column, column.learned_at or 0)
-        for column in matrix.benchmarks
+        for column in columns_between(run, matrix, [0, last])
         if (column.learned_at or 0) < last
     ]
     found = []
