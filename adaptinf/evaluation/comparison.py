@@ -72,7 +72,8 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         if not all(name in end.columns for end in ends):
             refused[name] = "only one of the runs has it"
         elif any(name in end.apart for end in ends):
-            refused[name] = " and ".join(end.apart.get(name, "single scores") for end in ends)
+            has = [end.apart.get(name, "percentages") for end in ends]
+            refused[name] = f"the first has {has[0]}, the second {has[1]}"
         elif ends[0].columns[name] != ends[1].columns[name]:
             refused[name] = "scored by different metrics"
         else:
@@ -105,7 +106,7 @@ class _End:
         columns = {c.name: c.metric for c in columns_between(run, matrix, [len(matrix.steps) - 1])}
         rest = [c for c in bridged_columns(run, matrix.steps) if c.name not in columns]
         apart = {
-            c.name: "not asked" if c.values[-1] is None else f"{c.metric} {c.values[-1]:g}"
+            c.name: "no answers" if c.values[-1] is None else f"{c.metric} {c.values[-1]:g}"
             for c in rest
         }
         return cls(run, matrix.steps, {**columns, **{c.name: c.metric for c in rest}}, apart)

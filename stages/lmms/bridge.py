@@ -63,8 +63,8 @@ def bridge(order: Order, tell: Callable[[str], None]) -> None:
     rows = find_rows(order.run, live=order.live)
     wanted = chosen(rows, order.steps)
     live = any(row.on_top for row in wanted)
-    environment = call.look(order.call.python)
-    version = environment.require(live=live)
+    environment = call.look(order.call.python, live=live)
+    version = environment.require()
     for difference in environment.otherwise() if live else ():
         tell(f"adapters may answer otherwise there: {difference}")
     source = source_of(order.run)

@@ -26,17 +26,18 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours, and whatever else would steer a terminal."""
 
 _LOOK = f"""
-import importlib.metadata, importlib.util, json
+import importlib.metadata, importlib.util, json, sys
 def version(name):
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 lacks = None
-try:
-    import adaptinf.adapters, {LAUNCHER}
-except Exception as error:
-    lacks = f"{{type(error).__name__}}: {{error}}"
+if "live" in sys.argv:
+    try:
+        import adaptinf.adapters, {LAUNCHER}
+    except Exception as error:
+        lacks = f"{{type(error).__name__}}: {{error}}"
 there = importlib.util.find_spec("lmms_eval")
 others = {{name: version(name) for name in {BESIDE}}}
 print("\\n" + json.dumps([version("lmms_eval") if there else None, lacks, others]))
@@ -47,8 +48,8 @@ print("\\n" + json.dumps([version("lmms_eval") if there else None, lacks, others
 class Environment:
     """Where lmms-eval is: its version, None where it is not there.
 
-    ``lacks`` says why adaptinf cannot be had beside it, if so; ``versions`` are those of packages
-    that matter to an adapter.
+    ``lacks`` says why adaptinf cannot be had beside it, where it is needed and cannot;
+    ``versions`` are those of packages that matter to an adapter.
     """
 
     python: str
@@ -65,11 +66,11 @@ class Environment:
             if self.versions[name] != ours
         ]
 
-    def require(self, *, live: bool) -> str:
+    def require(self) -> str:
         """The version of lmms-eval.
 
         Raises:
-            UserError: it is not there, or, for a ``live`` adapter, adaptinf is not.
+            UserError: it is not there, or adaptinf is not where that is needed.
         """
         if self.version is None:
             raise UserError(
@@ -77,7 +78,7 @@ class Environment:
                 where=self.python,
                 hint="give one that has it with --python; a separate environment is advised",
             )
-        if live and self.lacks:
+        if self.lacks:
             raise UserError(
                 "an adapter that cannot be merged needs adaptinf beside lmms-eval",
                 where=self.python,
@@ -112,8 +113,8 @@ class Call:
         return command
 
 
-def look(python: str) -> Environment:
-    """What there is for a Python.
+def look(python: str, *, live: bool) -> Environment:
+    """What there is for a Python; ``live``: with adaptinf beside lmms-eval.
 
     Raises:
         UserError: it is no Python.
@@ -121,7 +122,8 @@ def look(python: str) -> Environment:
     program = shutil.which(python)
     if program is None:
         raise UserError("no such Python", where="--python", seen=python)
-    done = subprocess.run([program, "-c", _LOOK], capture_output=True, text=True, check=False)
+    command = [program, "-c", _LOOK, *(["live"] if live else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         version, lacks, versions = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
