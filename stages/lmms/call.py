@@ -48,21 +48,21 @@ print("\\n" + json.dumps([version("lmms_eval") if there else None, lacks, others
 class Environment:
     """Where lmms-eval is: its version, None where it is not there.
 
-    ``lacks`` says why adaptinf cannot be had beside it, where it is needed and cannot;
-    ``versions`` are those of packages that matter to an adapter.
+    ``live``: adapters are to be put on its models; ``lacks`` says why adaptinf, which that takes,
+    cannot be had. ``versions`` are those of packages that matter to an adapter.
     """
 
     python: str
     version: str | None
+    live: bool
     lacks: str | None
     versions: Mapping[str, str]
 
     def otherwise(self) -> list[str]:
         """In which of those packages it differs from this environment."""
-        here = {name: importlib.metadata.version(name) for name in BESIDE}
         return [
             f"{name} {self.versions[name]}, here {ours}"
-            for name, ours in here.items()
+            for name, ours in _here().items()
             if self.versions[name] != ours
         ]
 
@@ -70,7 +70,8 @@ class Environment:
         """The version of lmms-eval.
 
         Raises:
-            UserError: it is not there, or adaptinf is not where that is needed.
+            UserError: it is not there, or, where an adapter is to be put on a model, adaptinf is
+                not, or another transformers is.
         """
         if self.version is None:
             raise UserError(
@@ -84,6 +85,16 @@ class Environment:
                 where=self.python,
                 seen=self.lacks,
                 hint="install adaptinf for that Python too",
+            )
+        ours, theirs = _here()["transformers"], self.versions["transformers"]
+        # Adapters that hook into a forward pass go by the names of its arguments. Version 5.24 has
+        # changed some: under it, an adapter of 5.23 gave the base model's answers without a word.
+        if self.live and ours.split(".")[:2] != theirs.split(".")[:2]:
+            raise UserError(
+                "an adapter needs the transformers that it was trained with",
+                where=self.python,
+                seen=theirs,
+                hint=f"install transformers=={ours} there",
             )
         return self.version
 
@@ -113,6 +124,10 @@ class Call:
         return command
 
 
+def _here() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in BESIDE}
+
+
 def look(python: str, *, live: bool) -> Environment:
     """What there is for a Python; ``live``: with adaptinf beside lmms-eval.
 
@@ -129,7 +144,7 @@ def look(python: str, *, live: bool) -> Environment:
     except (ValueError, IndexError):
         seen = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise UserError("no Python that works", where=program, seen=seen) from None
-    return Environment(program, version, lacks, versions)
+    return Environment(program, version, live, lacks, versions)
 
 
 def run(command: list[str], log: Path) -> None:

@@ -323,6 +323,19 @@ def test_an_environment_without_lmms_eval_or_adaptinf_is_told(
         assert told in done.stderr, done.stderr
 
 
+def test_adapters_are_not_put_on_models_of_another_transformers(
+    tmp_path: Path, run: Path, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / "transformers-99.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 99.0\n")
+    paths = [str(other.parent), os.environ["PYTHONPATH"]]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    done = bridge(run, "plain", "--steps", "1-shop", "--live", code=2)
+    assert "needs the transformers that it was trained with (seen: '99.0')" in done.stderr
+    bridge(run, "always", "--steps", "base", "--live")  # the base model has no adapter
+
+
 def test_a_later_run_loses_nothing(
     tmp_path: Path, undisturbed: Path, recipe_dict: dict, runner_of: Callable, bridge: Bridge
 ) -> None:
