@@ -42,6 +42,9 @@ setup(
     extras_require={
         "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
         "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
+        # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
+        # is advised (docs/scoring.md).
+        "lmms": ["lmms-eval>=0.7"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -19,6 +19,7 @@ from adaptinf.routes import UNMERGEABLE
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 ROWS = 64
 """Rows of a step's selection whose routes count, when a MixLoRA adapter becomes plain LoRA."""
@@ -63,7 +64,13 @@ def described(found: Inspection, base_parameters: int | None, *, as_json: bool =
     return "\n".join([*lines, "", table(cells, heads)])
 
 
-def merge_adapter(folder: Path, out: Path, base: str | None = None, dtype: str = "auto") -> None:
+def merge_adapter(
+    folder: Path,
+    out: Path,
+    base: str | None = None,
+    dtype: str = "auto",
+    revision: str | None = None,
+) -> None:
     """Write the base model with an adapter, and those that are merged below it, in its weights.
 
     ``out`` becomes a model of its own with its processor, for any server.
@@ -81,11 +88,15 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None, dtype: str =
             hint="serve the model with the adapter on it"
             + (", or write a plain LoRA with export" if found.route == "mixlora" else ""),
         )
-    source = ModelSource(base or found.base, dtype=dtype)
+    source = ModelSource(base or found.base, revision, dtype)
     with whole(out) as draft:
-        model = merge(adapted_model(folder, found, source))
-        model.save_pretrained(draft)
-        load_processor(source).save_pretrained(draft)
+        write_model(merge(adapted_model(folder, found, source)), source, draft)
+
+
+def write_model(model: Any, source: ModelSource, out: Path) -> None:
+    """A model and its processor in a folder of transformers."""
+    model.save_pretrained(out)
+    load_processor(source).save_pretrained(out)
 
 
 def export_lora(
@@ -125,6 +136,17 @@ def export_lora(
 
 def adapted_model(folder: Path, found: Inspection, source: ModelSource) -> PeftModel:
     """The base model with the adapter on it, and in its weights those that belong there."""
+    from adaptinf.adapters import load_adapter
+
+    return load_adapter(model_below(folder, found, source), folder).eval()
+
+
+def model_below(folder: Path, found: Inspection, source: ModelSource) -> PreTrainedModel:
+    """The model that an adapter was trained on: the base model, with earlier ones in its weights.
+
+    Raises:
+        UserError: one of those is not in the run.
+    """
     from adaptinf.adapters import load_adapter, merge
 
     model = load_model(source)
@@ -138,7 +160,7 @@ def adapted_model(folder: Path, found: Inspection, source: ModelSource) -> PeftM
                 hint="give the folder inside of its run",
             )
         model = merge(load_adapter(model, below))
-    return load_adapter(model, folder).eval()
+    return model
 
 
 def _selected(folder: Path) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from config import Recipe, resolved_yaml
 from stages.context import BASE, Context, Step
 from stages.environment import write_environment
 from stages.lock import locked
+from stages.reports import tables_of
 from stages.results import Bill, build_matrix
 from stages.walk import plan_walk
 from stages.work import DONE, Silent, Work, write_atomically
@@ -115,7 +116,7 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
         write_report(recipe.output_dir)
     console.event("run_finished", performed=len(pending))
     ranks.part()
-    return Finished(matrix.table(), report, len(pending))
+    return Finished(tables_of([recipe.output_dir]), report, len(pending))
 
 
 def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:

@@ -96,7 +96,7 @@ class Work:
         if record is None or record["fingerprint"] == self.fingerprint:
             return record
         raise UserError(
-            f"{self.name} was made with another recipe: {self._difference(record)}",
+            f"{self.name} was made with another recipe: {self.difference()}",
             where=str(self.folder),
             hint="choose another output_dir, or add --fresh to make it and what follows anew",
         )
@@ -155,7 +155,11 @@ class Work:
         file = self.folder / DONE
         return json.loads(file.read_text()) if file.is_file() else None
 
-    def _difference(self, record: Mapping[str, Any]) -> str:
+    def difference(self) -> str:
+        """In what the finished result that stands in the folder was made otherwise."""
+        record = self._record()
+        if record is None:
+            return ""
         old, new = record["settings"], json.loads(json.dumps(dict(self.settings)))
         changed = [
             f"{key} was {old.get(key)!r}, is {new.get(key)!r}"

@@ -7,17 +7,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adaptinf.errors import UserError
-from adaptinf.evaluation.matrix import AccuracyMatrix
+from adaptinf.evaluation import bridged
+from adaptinf.evaluation.bridged import BridgedColumn
+from adaptinf.evaluation.matrix import AccuracyMatrix, BenchmarkColumn
 
 BASE_FOLDER = "0-base"
 
 
 def read_matrix(run: Path) -> AccuracyMatrix:
-    """The matrix of a run. Raises ``UserError`` where there is none."""
+    """The matrix of a run, with the whole columns that came through lmms-eval.
+
+    Raises:
+        UserError: there is none.
+    """
     file = run / "matrix.json"
     if not file.is_file():
-        raise UserError("no matrix.json here", where=str(run), hint="give the folder of a run")
-    return AccuracyMatrix.from_json(file.read_text(encoding="utf-8"))
+        hint = "give the output_dir of a run that has finished a step"
+        raise UserError("no matrix.json here", where=str(run), hint=hint)
+    matrix = AccuracyMatrix.from_json(file.read_text(encoding="utf-8"))
+    return bridged.joined(matrix, bridged_columns(run, matrix.steps))
+
+
+def bridged_columns(run: Path, steps: Sequence[str]) -> list[BridgedColumn]:
+    """All that came through lmms-eval, whole columns or not."""
+    return bridged.read_columns([step_folder(run, steps, row) for row in range(len(steps))])
+
+
+def columns_between(
+    run: Path, matrix: AccuracyMatrix, rows: Sequence[int]
+) -> list[BenchmarkColumn]:
+    """Columns that have single scores at these rows: the matrix's, and further ones of lmms-eval.
+
+    Those are columns that were not asked at every step, but at these.
+    """
+    further = bridged_columns(run, matrix.steps)
+    partly = [c.benchmark() for c in further if not c.is_whole and c.compares(rows)]
+    return [*matrix.benchmarks, *partly]
 
 
 def step_folder(run: Path, steps: Sequence[str], number: int) -> Path:
@@ -34,7 +59,10 @@ def step_scores(run: Path, steps: Sequence[str], number: int, benchmark: str) ->
     Raises:
         UserError: the step has not answered this benchmark.
     """
-    file = step_folder(run, steps, number) / "evaluate" / benchmark / "predictions.jsonl"
+    within = "evaluate/" + benchmark
+    if benchmark.startswith(bridged.PREFIX):
+        within = f"{bridged.FOLDER}/{benchmark.removeprefix(bridged.PREFIX)}"
+    file = step_folder(run, steps, number) / within / "predictions.jsonl"
     if not file.is_file():
         raise UserError("no answers here", where=str(file), hint="run the recipe to its end")
     with file.open(encoding="utf-8") as lines:

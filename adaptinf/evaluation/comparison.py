@@ -11,9 +11,14 @@ import numpy as np
 import yaml
 from scipy.stats import permutation_test
 
-from adaptinf.evaluation.answered import read_matrix, step_scores
+from adaptinf.evaluation.answered import (
+    bridged_columns,
+    columns_between,
+    read_matrix,
+    step_scores,
+)
 from adaptinf.evaluation.intervals import Interval, bootstrap_interval, resampled_means
-from adaptinf.evaluation.matrix import ACCURACY
+from adaptinf.evaluation.matrix import ACCURACY, BenchmarkColumn
 from adaptinf.evaluation.settings import flat_settings
 
 PERMUTATIONS = 9_999
@@ -63,27 +68,26 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     Raises:
         UserError: one has no matrix.
     """
-    matrices = read_matrix(first), read_matrix(second)
-    columns = [{column.name: column for column in matrix.benchmarks} for matrix in matrices]
+    ends = _End.of(first), _End.of(second)
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     refused: dict[str, str] = {}
-    for name in dict.fromkeys([*columns[0], *columns[1]]):
-        if not (name in columns[0] and name in columns[1]):
+    for name in dict.fromkeys([*ends[0].columns, *ends[1].columns]):
+        if not all(name in end.columns for end in ends):
             refused[name] = "only one of the runs has it"
-        elif columns[0][name].metric != columns[1][name].metric:
+        elif any(name in end.apart for end in ends):
+            has = [end.apart.get(name, "percentages") for end in ends]
+            refused[name] = f"the first has {has[0]}, the second {has[1]}"
+        elif ends[0].columns[name].metric != ends[1].columns[name].metric:
             refused[name] = "scored by different metrics"
         else:
-            scores = [
-                step_scores(run, matrix.steps, len(matrix.steps) - 1, name)
-                for run, matrix in zip((first, second), matrices, strict=True)
-            ]
+            scores = [end.scores(name) for end in ends]
             if scores[0].keys() == scores[1].keys():
                 pairs[name] = tuple(np.array([s[q] for q in scores[0]]) for s in scores)  # type: ignore[assignment]
             else:
                 both = len(scores[0].keys() & scores[1].keys())
                 most = max(map(len, scores))
                 refused[name] = f"only {both} of {most} questions are the same, prompts included"
-    alike = _averaged({name: columns[0][name].kind for name in pairs})
+    alike = _averaged({name: ends[0].columns[name].kind for name in pairs})
     mean, interval = _mean_difference([two - one for one, two in map(pairs.__getitem__, alike)])
     left_out = [name for name in pairs if name not in alike]
     settings = _settings(first, second)
@@ -94,6 +98,33 @@ def _averaged(kinds: Mapping[str, str]) -> list[str]:
     """Names of those that the mean is over, as the matrix has it; ``kinds`` by name."""
     kind = ACCURACY if ACCURACY in kinds.values() else next(iter(kinds.values()), ACCURACY)
     return [name for name, one in kinds.items() if one == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where a run ended: columns by name, and what else is known of those without single scores.
+
+    Such come through lmms-eval, in a unit of their own or not of the last step.
+    """
+
+    run: Path
+    steps: Sequence[str]
+    columns: Mapping[str, BenchmarkColumn]
+    apart: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Path) -> _End:
+        matrix = read_matrix(run)
+        columns = {c.name: c for c in columns_between(run, matrix, [len(matrix.steps) - 1])}
+        rest = [c for c in bridged_columns(run, matrix.steps) if c.name not in columns]
+        apart = {
+            c.name: "no answers" if c.values[-1] is None else f"{c.metric} {c.values[-1]:g}"
+            for c in rest
+        }
+        return cls(run, matrix.steps, {**columns, **{c.name: c.benchmark() for c in rest}}, apart)
+
+    def scores(self, name: str) -> dict[str, float]:
+        return step_scores(self.run, self.steps, len(self.steps) - 1, name)
 
 
 def _differences(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Difference]:

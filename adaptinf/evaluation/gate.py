@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from adaptinf.errors import UserError
-from adaptinf.evaluation.answered import read_matrix, step_scores
+from adaptinf.evaluation.answered import columns_between, read_matrix, step_scores
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.matrix import AccuracyMatrix
 
@@ -59,13 +59,13 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     matrix = read_matrix(run)
     last = len(matrix.steps) - 1
     pairs = [
-        (place, column, column.learned_at or 0)
-        for place, column in enumerate(matrix.benchmarks)
+        (column, column.learned_at or 0)
+        for column in columns_between(run, matrix, [0, last])
         if (column.learned_at or 0) < last
     ]
     found = []
-    for place, column, step in pairs:
-        lost = _lost(run, matrix, place, step)
+    for column, step in pairs:
+        lost = _lost(run, matrix, column.name, step)
         found.append(
             Loss(
                 benchmark=column.name,
@@ -82,12 +82,13 @@ def losses(run: Path, tolerance: float) -> list[Loss]:
     return found
 
 
-def _lost(run: Path, matrix: AccuracyMatrix, place: int, step: int) -> np.ndarray:
+def _lost(run: Path, matrix: AccuracyMatrix, name: str, step: int) -> np.ndarray:
     """What each question [items] of a benchmark lost from a step to the last one, in points."""
-    name, last = matrix.benchmarks[place].name, len(matrix.steps) - 1
+    last = len(matrix.steps) - 1
     before, after = (step_scores(run, matrix.steps, number, name) for number in (step, last))
     both = before.keys() & after.keys()
-    probed = matrix.probed[[step, last], place].any()
+    own = [place for place, column in enumerate(matrix.benchmarks) if column.name == name]
+    probed = matrix.probed[np.ix_([step, last], own)].any()
     if not both or (before.keys() != after.keys() and not probed):
         raise UserError(
             "the answers before and after are not to the same questions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import yaml
 
 from adaptinf.errors import UserError
 from adaptinf.evaluation import AccuracyMatrix
-from adaptinf.evaluation.answered import step_folder
+from adaptinf.evaluation.answered import bridged_columns, read_matrix, step_folder
+from adaptinf.evaluation.bridged import BridgedColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Findings:
     """A run as far as it has come.
 
     ``selections`` and ``seconds`` (stage to seconds) are by the name of the step's folder.
-    ``image_roots`` is by dataset, and by ``benchmark:NAME`` for evaluation images.
+    ``image_roots`` is by dataset, and by ``benchmark:NAME`` for evaluation images. ``bridged`` are
+    all columns of lmms-eval, of which the matrix has those that are whole.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Findings:
     recipe: Mapping[str, Any]
     versions: Mapping[str, str]
     image_roots: Mapping[str, Path]
+    bridged: Sequence[BridgedColumn]
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -71,14 +74,7 @@ def read_findings(folder: Path) -> Findings:
     Raises:
         UserError: there is no ``matrix.json``, or a file is not what a run writes.
     """
-    matrix_file = folder / "matrix.json"
-    if not matrix_file.is_file():
-        raise UserError(
-            "this folder holds no matrix.json",
-            where=str(folder),
-            hint="give the output_dir of a run that has finished a step",
-        )
-    matrix = AccuracyMatrix.from_json(matrix_file.read_text(encoding="utf-8"))
+    matrix = read_matrix(folder)
     environment = _read_json(folder / "environment.json")
     recipe_file = folder / "config.resolved.yaml"
     recipe_text = recipe_file.read_text(encoding="utf-8") if recipe_file.is_file() else ""
@@ -92,6 +88,7 @@ def read_findings(folder: Path) -> Findings:
         recipe=_recipe(recipe_text, recipe_file),
         versions={name: str(v) for name, v in environment.get("versions", {}).items()},
         image_roots={name: Path(p) for name, p in environment.get("image_roots", {}).items()},
+        bridged=bridged_columns(folder, matrix.steps),
     )
 
 

@@ -86,6 +86,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "headlines": headlines.headlines(matrix),
         "measures": headlines.measures(matrix),
         "matrix": matrix,
+        "bridged": findings.bridged,
         "order": order,
         "skills_differ": any(path.name != path.skill for path in paths),
         "metrics": sorted({benchmark.metric for benchmark in matrix.benchmarks}),

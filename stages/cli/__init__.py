@@ -10,6 +10,7 @@ from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
 from stages.cli.guard import guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
+from stages.cli.lmms import ask_tasks
 from stages.cli.report import forgetting_report as report_command
 from stages.cli.score import score_answers
 from stages.cli.select import select_rows
@@ -40,6 +41,7 @@ def adaptinf() -> None:
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
     app.command("compare")(guarded(compare_two, LEAVES_WHOLE))
     app.command("evaluate")(guarded(evaluate_model, RESUMES))
+    app.command("lmms")(guarded(ask_tasks, RESUMES))
     app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")

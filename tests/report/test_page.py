@@ -226,5 +226,5 @@ def test_half_a_surrogate_pair_does_not_stop_the_writing(own_run) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no matrix\.json"):
+    with pytest.raises(UserError, match=r"no matrix\.json here"):
         build_report(tmp_path)

@@ -1,0 +1,1 @@
+"""The bridge to lmms-eval: models handed over, results read back."""
