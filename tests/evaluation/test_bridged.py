@@ -57,6 +57,17 @@ def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", own, {"own": 1})
 
 
+def test_a_column_beside_probes_was_asked_whole(run: Path) -> None:
+    told = json.loads((run / "matrix.json").read_text())
+    n = told["benchmarks"][0]["n"]
+    told["asked"] = [[n], [20], [20], [n]]
+    (run / "matrix.json").write_text(json.dumps(told))
+    for folder in FOLDERS:
+        bridge(run, folder, "pope", hits(0.5))
+    matrix = read_matrix(run)
+    assert matrix.probed.tolist() == [[False, False], [True, False], [True, False], [False, False]]
+
+
 def test_a_whole_column_joins_the_matrix(run: Path) -> None:
     for folder, share in zip(FOLDERS, (0.4, 0.5, 0.6, 0.2), strict=True):
         bridge(run, folder, "pope", hits(share))
