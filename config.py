@@ -497,7 +497,8 @@ class Evaluate(Section):
 
     benchmarks: Literal["all"] | tuple[str, ...] = "all"
     """all of one's own that lie in the folder benchmarks of the data root, or a list: their names,
-    paths of YAML files, and names of published benchmarks such as pope."""
+    paths of YAML files, and names of published benchmarks such as pope, or of a part of one's
+    folder such as targets-vsr."""
     root: str | None = None
     """Folder that holds a folder for each published benchmark, relative to the working directory;
     null: the environment variable ADAPTINF_BENCHMARKS_ROOT, else 'benchmarks'."""
@@ -522,10 +523,11 @@ class Evaluate(Section):
         faults: dict[_Loc, str] = {}
         known = import_module("adaptinf.scoring.benchmarks").BENCHMARKS if rules else {}
         for name, chosen in rules.items():
-            if name not in known:
+            kind = name.partition("-")[0]  # a part, as targets-vsr, goes by the rules of the whole
+            if kind not in known:
                 faults[name,] = f"no published benchmark of that name; {suggestion(name, known)}"
-            elif chosen not in known[name].rules:
-                has = " and ".join(known[name].rules)
+            elif chosen not in known[kind].rules:
+                has = " and ".join(known[kind].rules)
                 faults[name,] = f"unknown rules {chosen!r}; {name} has {has}"
         _refuse(faults)
         return rules

@@ -17,6 +17,7 @@ from adaptinf.evaluation.benchmarks import (
     Question,
     Shelf,
     find_benchmarks,
+    kind_of,
     require_images,
 )
 from adaptinf.evaluation.generation import Generator, remove_partials
@@ -231,7 +232,8 @@ def _asked(order: Order) -> list[_Asked]:
 
     These are paths of YAML files, or names of those in ``data_dir/benchmarks``.
     """
-    rules = {name: order.rules for name in order.benchmarks if order.rules and name in BENCHMARKS}
+    published = [name for name in order.benchmarks if kind_of(name) in BENCHMARKS]
+    rules = {name: order.rules for name in published if order.rules}
     shelf = Shelf(order.data_dir, order.out / ".images", rules)
     found = find_benchmarks(order.data_dir / "benchmarks", order.benchmarks, shelf=shelf)
     asked = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from adaptinf.errors import UserError, suggestion
 from adaptinf.evaluation.benchmark import Benchmark, Marks, Question, require_images
 from adaptinf.evaluation.own import OwnBenchmark, load_benchmark
-from adaptinf.evaluation.published import PublishedBenchmark, Shelf
+from adaptinf.evaluation.published import PublishedBenchmark, Shelf, kind_of
 from adaptinf.scoring.benchmarks import BENCHMARKS
 
 __all__ = [
@@ -20,11 +20,14 @@ __all__ = [
     "Question",
     "Shelf",
     "find_benchmarks",
+    "kind_of",
     "load_benchmark",
     "require_images",
     "require_names",
     "taught",
 ]
+
+_YAML = (".yaml", ".yml")
 
 
 def find_benchmarks(
@@ -35,9 +38,9 @@ def find_benchmarks(
 ) -> list[Benchmark]:
     """The benchmarks that the recipe asks for: ``all`` of ``folder`` (by name), or a list in order.
 
-    An entry of the list is the name of one in the folder or of a published one, or the path of a
-    YAML file: relative to the recipe's folder, or else to the working directory. ``shelf`` is where
-    published ones lie.
+    An entry of the list is the name of one in the folder, that of a published one or of a part of
+    it (``targets-vsr``), or the path of a YAML file: relative to the recipe's folder, or else to
+    the working directory. ``shelf`` is where published ones lie.
 
     Raises:
         UserError: none at all, an unknown name, one without its files, or the same name twice.
@@ -95,10 +98,10 @@ def _named(
 ) -> Benchmark:
     if name in known:
         return known[name]
-    if shelf is not None and name in BENCHMARKS:
+    if shelf is not None and kind_of(name) in BENCHMARKS and Path(name).suffix not in _YAML:
         return shelf.benchmark(name)
     for path in (recipe_dir / name, Path(name)):
-        if path.suffix in {".yaml", ".yml"} and path.is_file():
+        if path.suffix in _YAML and path.is_file():
             return load_benchmark(path)
     names = [*known, *(BENCHMARKS if shelf else ())]
     hint = suggestion(name, names) if names else "give the path of a benchmark's YAML file"

@@ -97,10 +97,16 @@ def answers_of(questions: Sequence[Question], texts: Sequence[str]) -> Answers:
     return Answers(dict(zip(ids, texts, strict=True)))
 
 
+def kind_of(name: str) -> str:
+    """The published benchmark that a name speaks of: ``targets`` of ``targets-vsr``."""
+    return name.partition("-")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """Where published benchmarks lie: each in the folder of its name below ``root``.
 
+    ``targets-vsr`` is the part ``vsr`` of the folder ``targets``: a file of that stem, or a folder.
     Images that stand inside label files are written below ``pictures``. ``rules`` are by name, the
     first known ones where none are given.
     """
@@ -115,23 +121,38 @@ class Shelf:
         Raises:
             UserError: its label files are not there, or it has no such rules.
         """
-        book, rules = find_benchmark(name, self.rules.get(name))
-        labels = self.root / name
-        if not labels.exists():
-            hint = (
-                f"expected {book.labels}; download-datasets --benchmarks --root {self.root} {name}"
-            )
-            raise UserError(f"no labels of {name}", where=str(labels), hint=hint)
-        images = labels / "images" if (labels / "images").is_dir() else labels
+        kind = kind_of(name)
+        book, rules = find_benchmark(kind, self.rules.get(name))
+        labels = self._labels(name, book)
+        folders = [f for f in (labels, self.root / kind) if f.is_dir()] or [self.root]
+        images = next((f / "images" for f in folders if (f / "images").is_dir()), folders[0])
         return PublishedBenchmark(
             name=name,
             skill=name,
             images=images if book.pictures is None else self.pictures / name,
             metric=f"{rules} rules",
-            max_new_tokens=NEW_TOKENS.get(name, 128),
-            taught_by=TAUGHT_BY.get(name, ()),
+            max_new_tokens=NEW_TOKENS.get(kind, 128),
+            taught_by=TAUGHT_BY.get(kind, ()),
             kind=book.kind,
             rules=rules,
             labels=labels,
             book=book,
+        )
+
+    def _labels(self, name: str, book: Rulebook) -> Path:
+        kind, dash, part = name.partition("-")
+        folder = self.root / kind
+        if not dash and folder.exists():
+            return folder
+        # Compared and not joined: a name cannot lead out of the folder.
+        inside = sorted(folder.iterdir()) if part and folder.is_dir() else []
+        found = [path for path in inside if part in (path.name, path.stem)]
+        if len(found) == 1:
+            return found[0]
+        fetch = f"download-datasets --benchmarks --root {self.root} {kind}"
+        raise UserError(
+            f"no labels of {name}" if not found else f"more than one thing is called {part}",
+            where=str(folder / part),
+            seen=", ".join(path.name for path in found) or None,
+            hint=f"expected {book.labels}; {fetch}",
         )

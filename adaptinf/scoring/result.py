@@ -110,7 +110,7 @@ def find_benchmark(name: str, rules: str | None) -> tuple[Benchmark, str]:
     """A published benchmark and the rules to score it by, its first ones where None are given.
 
     Raises:
-        UserError: an unknown name.
+        UserError: an unknown name, or unknown rules.
     """
     if name not in BENCHMARKS:
         raise UserError("unknown benchmark", seen=name, hint=suggestion(name, BENCHMARKS))

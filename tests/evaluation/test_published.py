@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from adaptinf.evaluation.published import NEW_TOKENS, TAUGHT_BY
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.benchmarks.regions import Region
 from adaptinf.scoring.items import Item
-from tests.evaluation.label_files import write_captions, write_gqa, write_mmbench, write_pope
+from tests.evaluation.label_files import (
+    write_captions,
+    write_gqa,
+    write_images,
+    write_mmbench,
+    write_pope,
+)
 
 
 @pytest.fixture
@@ -119,6 +126,30 @@ def test_own_and_published_stand_in_one_list(shelf, tmp_path):
         find_benchmarks(own, ["coco_caption"], shelf=shelf)
     with pytest.raises(UserError, match="pope has llava and lmms"):
         Shelf(tmp_path, tmp_path, {"pope": "theirs"}).benchmark("pope")
+
+
+def test_parts_of_a_folder_are_benchmarks_of_their_own(tmp_path):
+    folder = tmp_path / "targets"
+    write_images(folder / "images", ["1.png"])
+    write_images(folder / "digits" / "images", ["2.png"])
+    for file, image in (("vsr.jsonl", "1.png"), ("digits/mnist.jsonl", "2.png")):
+        row = {"unique_id": "1", "image_path": image, "prompt": "Is it so?", "target": "yes"}
+        (folder / file).write_text(json.dumps(row) + "\n")
+    shelf = Shelf(tmp_path, tmp_path / "pictures")
+    found = find_benchmarks(tmp_path / "none", ["targets-vsr", "targets-digits"], shelf=shelf)
+    assert [(one.name, one.skill, one.max_new_tokens) for one in found] == [
+        ("targets-vsr", "targets-vsr", 1024),
+        ("targets-digits", "targets-digits", 1024),
+    ]
+    for one in found:
+        require_images(one, one.items())
+        assert one.mark(one.items(), ["Yes."]).scores == [1.0]
+    for part in ("../targets", "", "mnist", "."):
+        with pytest.raises(UserError, match=f"no labels of targets-{re.escape(part)}"):
+            shelf.benchmark(f"targets-{part}")
+    (folder / "vsr.json").write_text("[]")
+    with pytest.raises(UserError, match=r"one thing is called vsr.*vsr\.json, vsr\.jsonl"):
+        shelf.benchmark("targets-vsr")
 
 
 def test_skills_and_teachers_are_those_of_the_recipe(tmp_path, shelf):
