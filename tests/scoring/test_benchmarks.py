@@ -68,6 +68,13 @@ def test_vqav2(tmp_path):
     assert official.lenient == pytest.approx(80)
 
 
+def test_annotations_of_vqa_may_have_any_name(tmp_path):
+    row = {"question_id": 1, "image_id": 42, "answers": people(*["cat"] * 10)}
+    written(tmp_path / "mine.json", {"annotations": [row]})
+    (item,) = BENCHMARKS["vqav2"].read(tmp_path / "mine.json")
+    assert (item.question_id, item.right) == ("1", ["cat"] * 10)
+
+
 def test_vizwiz_and_textvqa(tmp_path):
     rows = [{"image": "a.jpg", "question": "What?", "answers": people(*["tea"] * 10)}]
     rows[0]["answer_type"] = "other"

@@ -30,9 +30,8 @@ def _vqa(place: Path) -> list[Item]:
     content = json_file(file)
     split = _split(content, file)
     kind = "questions" if has(content, "questions") else "annotations"
-    questions = sorted(
-        file.parent.glob(file.name.replace("mscoco", "*mscoco").replace("annotations", "questions"))
-    )
+    pattern = file.name.replace("mscoco", "*mscoco").replace("annotations", "questions")
+    questions = [path for path in sorted(file.parent.glob(pattern)) if path != file]
     asked: dict[Any, str] = {}
     if questions:
         rows = rows_of(json_file(questions[0]), questions[0], "questions")
