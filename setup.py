@@ -43,7 +43,7 @@ setup(
         "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
         "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
         # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
-        # is advised (docs/scoring.md).
+        # is advised (docs/evaluation.md).
         "lmms": ["lmms-eval>=0.7"],
         "test": [
             "pytest>=8",
