@@ -6,8 +6,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any
+from itertools import count, zip_longest
+from typing import Any, TypeAlias
 
 from jinja2 import TemplateError
 
@@ -24,6 +24,9 @@ _PROBE = (
     Turn("user", "three"),
     Turn("assistant", "four"),
 )
+
+_Pieces: TypeAlias = list[str | None]
+"""The texts of a turn in reading order, None where an image stands."""
 
 
 class RenderError(UserError):
@@ -126,7 +129,7 @@ class Chat:
             self._special_by_sign.setdefault(token[:1], []).append(token)
         self._closing = ""
         self._passes_on = passes_texts_on(_template(processor))
-        self._frames: dict[tuple[tuple[str, ...], ...], Frame | None] = {}
+        self._frames: dict[tuple[tuple[Any, ...], ...], Frame | None] = {}
         self.placeholder: str = getattr(processor, "image_token", None) or IMAGE_MARK
         try:
             rendered = self._rendered_by_beginnings(self.messages(_PROBE))
@@ -149,7 +152,7 @@ class Chat:
         Raises ``RenderError`` where a text holds a special token of the tokenizer, which would be
         read as the token and not as the text.
         """
-        return [{"role": turn.role, "content": self._parts(turn)} for turn in turns]
+        return self._messages(turns, [self._pieces(turn) for turn in turns])
 
     def prompt(self, turns: Sequence[Turn]) -> str:
         """The text up to the place where the model is to answer the last user turn."""
@@ -166,13 +169,14 @@ class Chat:
         as a whole only, and is taken for the same if it is made of the same pieces around its own
         text; if it is not, its own beginnings are rendered.
         """
-        messages = self.messages(turns)
+        pieces = [self._pieces(turn) for turn in turns]
+        messages = self._messages(turns, pieces)
         text = self._whole(messages)
-        frame = self._frame_of(messages)
-        answers = frame.answers(text, self._contents(messages)) if frame else None
-        return (
-            self._rendered_by_beginnings(messages) if answers is None else Rendered(text, answers)
-        )
+        frame = self._frame_of(turns, pieces)
+        answers = frame.answers(text, _texts(pieces)) if frame else None
+        if answers is None:
+            return self._rendered_by_beginnings(messages)
+        return Rendered(text, answers)
 
     def texts(self, conversations: Sequence[Sequence[Turn]]) -> list[str | RenderError]:
         """The text of each conversation, as ``rendered`` has it, or why it cannot be rendered.
@@ -183,9 +187,9 @@ class Chat:
 
     def _text(self, turns: Sequence[Turn]) -> str | RenderError:
         try:
-            messages = self.messages(turns)
-            frame = self._frame_of(messages) if self._passes_on else None
-            return frame.text(self._contents(messages)) if frame else self.rendered(turns).text
+            pieces = [self._pieces(turn) for turn in turns]
+            frame = self._frame_of(turns, pieces) if self._passes_on else None
+            return frame.text(_texts(pieces)) if frame else self.rendered(turns).text
         except RenderError as error:
             return error
 
@@ -196,45 +200,29 @@ class Chat:
             where = type(self._processor).__name__
             raise RenderError(f"the chat template refuses it: {error}", where=where) from error
 
-    def _frame_of(self, messages: Sequence[dict[str, Any]]) -> Frame | None:
-        """What stands around the texts of such messages."""
-        pattern = tuple(
-            (message["role"], *(part["type"] for part in message["content"]))
-            for message in messages
+    def _frame_of(self, turns: Sequence[Turn], pieces: Sequence[_Pieces]) -> Frame | None:
+        """What stands around the texts of such turns; None where it cannot be told."""
+        shape = tuple(
+            [(turn.role, *map(type, some)) for turn, some in zip(turns, pieces, strict=True)]
         )
-        if pattern not in self._frames:
-            self._frames[pattern] = self._frame(messages)
-        return self._frames[pattern]
+        if shape not in self._frames:
+            self._frames[shape] = self._frame(turns, pieces)
+        return self._frames[shape]
 
-    def _frame(self, messages: Sequence[dict[str, Any]]) -> Frame | None:
-        """What stands around the text of such messages; None where it cannot be told."""
-        markers: list[str] = []
-        marked = []
-        for message in messages:
-            parts = [dict(part) for part in message["content"]]
-            for part in parts:
-                if part["type"] == "text":
-                    markers.append(f"marker{len(markers)}\nend")
-                    part["text"] = markers[-1]
-            if message["role"] == "assistant":
-                parts[-1]["text"] += self._closing
-            marked.append({**message, "content": parts})
+    def _frame(self, turns: Sequence[Turn], pieces: Sequence[_Pieces]) -> Frame | None:
+        number = count()
+        marks = [
+            [None if piece is None else f"marker{next(number)}\nend" for piece in some]
+            for some in pieces
+        ]
+        marked = self._messages(turns, marks)
         try:
             rendered = self._rendered_by_beginnings(marked)
         except (RenderError, ValueError, TypeError, TemplateError):
             return None
         answers = (rendered.text[answer.start : answer.stop] for answer in rendered.answers)
         # Without a token that ends an answer, where it ends depends on its text.
-        return Frame.of(rendered, markers) if all(map(self._end_of_turn, answers)) else None
-
-    def _contents(self, messages: Sequence[dict[str, Any]]) -> list[str]:
-        """The texts of messages, in order, without what closes an answer."""
-        contents: list[str] = []
-        for message in messages:
-            contents += [part["text"] for part in message["content"] if part["type"] == "text"]
-            if message["role"] == "assistant":
-                contents[-1] = contents[-1].removesuffix(self._closing)
-        return contents
+        return Frame.of(rendered, _texts(marks)) if all(map(self._end_of_turn, answers)) else None
 
     def _rendered_by_beginnings(self, messages: list[dict[str, Any]]) -> Rendered:
         """The same, by the rendered text of every beginning, which the whole must begin with."""
@@ -263,22 +251,34 @@ class Chat:
                     return found
         return None
 
-    def _parts(self, turn: Turn) -> list[dict[str, str]]:
-        parts: list[dict[str, str]] = []
+    def _pieces(self, turn: Turn) -> _Pieces:
+        """The texts of a turn, none of them empty, and where its images stand among them.
+
+        There is at least one piece, and an answer ends with a text, empty or not.
+        """
         texts = _MARK.split(turn.text) if IMAGE_MARK in turn.text else [turn.text]
-        for i, text in enumerate(texts):
+        pieces: _Pieces = []
+        for number, text in enumerate(texts):
             found = self._special_token_in(text)
             if found is not None:
                 raise RenderError("the text holds a special token of the tokenizer", seen=found)
-            if i > 0:
-                parts.append({"type": "image"})
+            if number:
+                pieces.append(None)
             if text:
-                parts.append({"type": "text", "text": text})
-        if not parts or (turn.role == "assistant" and parts[-1]["type"] == "image"):
-            parts.append({"type": "text", "text": ""})
-        if turn.role == "assistant":
-            parts[-1]["text"] += self._closing
-        return parts
+                pieces.append(text)
+        if not pieces or (turn.role == "assistant" and pieces[-1] is None):
+            pieces.append("")
+        return pieces
+
+    def _messages(self, turns: Sequence[Turn], pieces: Sequence[_Pieces]) -> list[dict[str, Any]]:
+        """Turns made of such pieces as template input; answers are closed."""
+        messages = []
+        for turn, some in zip(turns, pieces, strict=True):
+            parts = [{"type": "image"} if p is None else {"type": "text", "text": p} for p in some]
+            if turn.role == "assistant":
+                parts[-1]["text"] += self._closing
+            messages.append({"role": turn.role, "content": parts})
+        return messages
 
     def _render(self, conversations: list[list[dict[str, Any]]], *, generation: bool) -> list[str]:
         texts: list[str] = self._processor.apply_chat_template(
@@ -293,6 +293,10 @@ class Chat:
 
     def _answer_length(self, text: str) -> int:
         return self._end_of_turn(text) or len(text.rstrip())
+
+
+def _texts(pieces: Sequence[_Pieces]) -> list[str]:
+    return [piece for some in pieces for piece in some if piece is not None]
 
 
 def _template(processor: Any) -> str:

@@ -212,7 +212,8 @@ def _as_sample(row: _Seen, source: Source) -> _Seen:
     if row.problem is not None:
         return row
     try:
-        return replace(row, sample=make_sample(row.raw, source, [i.digest for i in row.images]))
+        sample = make_sample(row.raw, source, [image.digest for image in row.images])
+        return _Seen(row.raw, row.images, None, sample)
     except RowProblem as problem:
         return replace(row, problem=problem)
 
@@ -220,7 +221,7 @@ def _as_sample(row: _Seen, source: Source) -> _Seen:
 def _with_length(row: _Seen, length: Measured | RenderError) -> _Seen:
     if isinstance(length, RenderError):
         return replace(row, problem=RowProblem(reasons.NOT_ENCODABLE, str(length)))
-    return replace(row, length=length)
+    return _Seen(row.raw, row.images, None, row.sample, length)
 
 
 def _look(raw: RawRow, root: Path, known: dict[str, ImageInfo]) -> _Seen:
