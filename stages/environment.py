@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from stages.context import Context
-from stages.work import write_atomically
+from stages.record import write_atomically
 
 PACKAGES = (
     *("torch", "transformers", "peft", "accelerate", "deepspeed", "faiss-cpu", "faiss-gpu-cu12"),

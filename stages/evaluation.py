@@ -28,8 +28,8 @@ from adaptinf.scoring.items import percent
 from adaptinf.scoring.result import Unscored, Uploaded
 from stages.context import encoder_of
 from stages.exports import adapted_model
+from stages.record import digest_of, file_digests, write_atomically
 from stages.uploads import write_upload
-from stages.work import digest_of, file_digests, write_atomically
 
 ANSWERS, PARTIAL, SCORES = "answers.jsonl", "answers.partial.jsonl", "scores.json"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,11 +19,14 @@ from adaptinf.evaluation.matrix import AccuracyMatrix
 from config import Recipe, resolved_yaml
 from stages.context import BASE, Context, Step
 from stages.environment import write_environment
+from stages.integrity import Inspection, mark_unsound
 from stages.lock import locked
-from stages.reports import tables_of
+from stages.record import DONE, write_atomically
+from stages.reports import tables_of, write_run_report
 from stages.results import Bill, build_matrix
+from stages.seals import damaged_results, seal_results, unseal_results
 from stages.walk import plan_walk
-from stages.work import DONE, Silent, Work, write_atomically
+from stages.work import Silent, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +79,23 @@ def follow(recipe: Recipe) -> None:
     # The leader has written the embedded world, and removed what is to be made anew.
     ranks.meet()
     context = open_context(recipe, ranks=ranks)
-    pending = [
-        work for works in plan_walk(context) for work in works.ordered if work.done() is None
-    ]
+    walk = plan_walk(context)
     ranks.meet()
-    for work in pending:
-        work.run(Silent(), ranks)
+    for works in walk:
+        for work in works.ordered:
+            # Asked now: a stage before it may have been made anew, and written other bytes.
+            if work.done() is None:
+                work.run(Silent(), ranks)
     ranks.part()
 
 
 def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
-    from adaptinf.report import write_report
-
+    _clear_damaged(recipe.output_dir, console)
     ranks = Ranks.of_launch()
     context = open_context(recipe, ranks=ranks)
     walk = plan_walk(context)
-    pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
+    ordered = [work for works in walk for work in works.ordered]
+    pending = _pending(ordered, console, fresh=fresh)
     asked = ("evaluate", "overlap")
     context.ready_benchmarks({w.folder.name for w in pending if w.stage in asked})
     ranks.meet()  # the others may look at what is here, and
@@ -101,29 +105,57 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     _tell_strays(context, console)
     bill = Bill(recipe.output_dir / "cost.json")
     file = _MatrixFile(recipe.output_dir / "matrix.json")
-    folders = {work.folder for work in pending}
-    total = sum(_units(work, context) for works in walk for work in works.ordered)
+    total = sum(_units(work, context) for work in ordered)
     console.run_started(total, total - sum(_units(work, context) for work in pending))
+    performed = 0
     for position, works in enumerate(walk):
-        todo = [work for work in works.ordered if work.folder in folders]
-        for _, group in groupby(todo, key=lambda work: work.stage):
-            _perform(list(group), works.step, context, console, bill)
-        if todo or position == len(walk) - 1:
+        before = performed
+        for _, group in groupby(works.ordered, key=lambda work: work.stage):
+            # Asked now: a stage before it may have been made anew, and written other bytes.
+            todo = [work for work in group if work.done() is None]
+            if todo:
+                context.ready_benchmarks({w.folder.name for w in todo if w not in pending})
+                _perform(todo, works.step, context, console, bill)
+                performed += len(todo)
+        if performed > before or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
     report = recipe.output_dir / "report.html"
-    if pending or not report.is_file():
-        write_report(recipe.output_dir)
-    console.event("run_finished", performed=len(pending))
+    if performed or not report.is_file():
+        write_run_report(recipe.output_dir)
+    seal_results(recipe.output_dir)
+    console.event("run_finished", performed=performed)
     ranks.part()
-    return Finished(tables_of([recipe.output_dir]), report, len(pending))
+    return Finished(tables_of([recipe.output_dir]), report, performed)
 
 
-def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
-    """The works still to do; with ``fresh`` those made with another recipe are thrown away."""
+def _clear_damaged(run: Path, console: Console) -> None:
+    """Put away results that are not as they were written; all are written again.
+
+    What a finished stage has cost is not known a second time: costs then begin anew.
+    """
+    for name in damaged_results(run):
+        console.line(f"{name} is damaged or missing; it is written again")
+        with suppress(FileNotFoundError):
+            (run / name).replace(run / f"{name}.damaged")
+    unseal_results(run)
+
+
+def _pending(works: Sequence[Work], console: Console, *, fresh: bool) -> list[Work]:
+    """The works still to do; with ``fresh`` those made with another recipe are thrown away.
+
+    Damaged ones that these would read are among them.
+    """
+
+    def tell(work: Work, found: Inspection) -> None:
+        files = [*found.damaged, *found.missing]
+        console.line(f"{work.name}: made anew, damaged or missing: {', '.join(files)}")
+        console.event("damaged", work=work.name, files=files)
+
     for work in works:
         if fresh and work.is_drifted():
             shutil.rmtree(work.folder)
+    mark_unsound(works, tell)
     return [work for work in works if work.done() is None]
 
 
@@ -162,7 +194,10 @@ class _MatrixFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._rows = len(json.loads(file.read_text())["steps"]) if file.is_file() else 0
+        self._rows = 0
+        # One that cannot be read counts for nothing: it is written again.
+        with suppress(UserError, OSError, UnicodeDecodeError):
+            self._rows = len(AccuracyMatrix.from_json(file.read_text(encoding="utf-8")).steps)
 
     def write(self, matrix: AccuracyMatrix, *, final: bool) -> None:
         if final or len(matrix.steps) >= self._rows:

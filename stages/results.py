@@ -11,8 +11,8 @@ import numpy as np
 
 from adaptinf.evaluation.matrix import AccuracyMatrix, BenchmarkColumn
 from stages.context import Context
+from stages.record import write_atomically
 from stages.walk import StepWorks
-from stages.work import write_atomically
 
 
 def build_matrix(context: Context, walk: Sequence[StepWorks]) -> AccuracyMatrix:

@@ -19,7 +19,7 @@ from adaptinf.scoring.result import (
     score,
 )
 from adaptinf.scoring.uploads import upload_files
-from stages.work import write_atomically
+from stages.record import write_atomically
 
 
 def score_and_upload(

@@ -18,7 +18,7 @@ from stages.arrays.explanation import Explanation
 from stages.arrays.inputs import Inputs
 from stages.arrays.order import Files, Order
 from stages.arrays.summary import explanation_text, summary_text
-from stages.work import write_atomically
+from stages.record import write_atomically
 
 SUFFIXES = (".parquet", ".json", ".jsonl")
 
