@@ -25,6 +25,7 @@ from adaptinf.evaluation.benchmarks import (
     require_names,
     taught,
 )
+from adaptinf.files import write_atomically
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
@@ -34,7 +35,7 @@ from adaptinf.models.loading import (
 )
 from config import Recipe
 from stages.lineage import Lineage
-from stages.work import derived_seed, digest_of, write_atomically
+from stages.work import derived_seed, digest_of
 
 
 @dataclass(frozen=True, slots=True)

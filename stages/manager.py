@@ -16,6 +16,8 @@ from adaptinf.data.world import build_world
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
 from config import Recipe, resolved_yaml
 from stages.context import BASE, Context, Step
 from stages.environment import write_environment
@@ -23,7 +25,7 @@ from stages.lock import locked
 from stages.reports import tables_of
 from stages.results import Bill, build_matrix
 from stages.walk import plan_walk
-from stages.work import DONE, Silent, Work, write_atomically
+from stages.work import DONE, Heeding, Silent, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,22 @@ def open_context(
     return Context(recipe, folder, scratch, ranks)
 
 
-def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Finished:
+def run_lifelong(
+    recipe: Recipe, console: Console, *, fresh: bool = False, notice: Notice | None = None
+) -> Finished:
     """The whole run, from wherever an earlier try ended.
+
+    A ``notice`` is heeded between the batches of every stage.
 
     Raises:
         UserError: a finished stage was made with another recipe and ``fresh`` is not given.
     """
     recipe.output_dir.mkdir(parents=True, exist_ok=True)
     with locked(recipe.output_dir):
-        return _run(recipe, console, fresh=fresh)
+        return _run(recipe, console, fresh=fresh, notice=notice or Notice())
 
 
-def follow(recipe: Recipe) -> None:
+def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks = Ranks.of_launch()
     # The leader has written the embedded world, and removed what is to be made anew.
@@ -80,12 +86,13 @@ def follow(recipe: Recipe) -> None:
         work for works in plan_walk(context) for work in works.ordered if work.done() is None
     ]
     ranks.meet()
+    progress = Heeding(Silent(), notice or Notice())
     for work in pending:
-        work.run(Silent(), ranks)
+        work.run(progress, ranks)
     ranks.part()
 
 
-def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
+def _run(recipe: Recipe, console: Console, *, fresh: bool, notice: Notice) -> Finished:
     from adaptinf.report import write_report
 
     ranks = Ranks.of_launch()
@@ -107,7 +114,7 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
     for position, works in enumerate(walk):
         todo = [work for work in works.ordered if work.folder in folders]
         for _, group in groupby(todo, key=lambda work: work.stage):
-            _perform(list(group), works.step, context, console, bill)
+            _perform(list(group), works.step, context, console, bill, notice)
         if todo or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
@@ -137,17 +144,24 @@ def _units(work: Work, context: Context) -> float:
 
 
 def _perform(
-    works: Sequence[Work], step: Step, context: Context, console: Console, bill: Bill
+    works: Sequence[Work],
+    step: Step,
+    context: Context,
+    console: Console,
+    bill: Bill,
+    notice: Notice,
 ) -> None:
     """Run works of one stage under one line of the console."""
     stage = works[0].stage
     units = sum(_units(work, context) for work in works)
     with console.stage(
         task=step.label, index=step.index, total=len(context.steps), stage=stage, units=units
-    ) as progress:
+    ) as shown:
+        progress = Heeding(shown, notice)
         if all(work.rows is not None for work in works):
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
+            notice.heed()
             started = time.monotonic()
             counts = work.run(progress, context.ranks)["counts"]
             bill.add(step.name, stage, time.monotonic() - started, counts["in"])

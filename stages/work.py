@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from adaptinf.disk import needs_room
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
 
 DONE = "DONE"
 _BEGUN = "BEGUN"
@@ -42,6 +44,27 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heeding:
+    """Progress after each part of which a notice is heeded: what is told as done is kept."""
+
+    told: Progress
+    notice: Notice
+
+    def total(self, rows: int, done: int = 0) -> None:
+        """Told on."""
+        self.told.total(rows, done)
+
+    def advance(self, rows: int) -> None:
+        """Told on. Raises ``Interrupted`` where notice has been given."""
+        self.told.advance(rows)
+        self.notice.heed()
+
+    def note(self, text: str) -> None:
+        """Told on."""
+        self.told.note(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +136,12 @@ class Work:
         if ranks.leads:
             self._begin(draft)
         ranks.meet()
-        if self.shared:
-            counts = self.perform(draft, progress)
-        elif ranks.leads:
-            with ranks.alone():
+        with needs_room(draft):
+            if self.shared:
                 counts = self.perform(draft, progress)
+            elif ranks.leads:
+                with ranks.alone():
+                    counts = self.perform(draft, progress)
         ranks.meet()
         if ranks.leads:
             self._finish(draft, counts)
@@ -192,16 +216,6 @@ def file_digests(folder: Path) -> dict[str, str]:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
             digests[path.relative_to(folder).as_posix()] = content
     return digests
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
 
 
 def derived_seed(seed: int, *names: str | int) -> int:
