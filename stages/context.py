@@ -24,6 +24,7 @@ from adaptinf.evaluation.benchmarks import (
     require_names,
     taught,
 )
+from adaptinf.files import write_atomically
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
@@ -33,7 +34,7 @@ from adaptinf.models.loading import (
 )
 from config import Recipe
 from stages.lineage import Lineage
-from stages.record import digest_of, file_digest, write_atomically
+from stages.record import digest_of, file_digest
 from stages.work import derived_seed
 
 

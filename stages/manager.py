@@ -16,17 +16,19 @@ from adaptinf.data.world import build_world
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
 from config import Recipe, resolved_yaml
 from stages.context import BASE, Context, Step
 from stages.environment import write_environment
 from stages.integrity import Inspection, mark_unsound
 from stages.lock import locked
-from stages.record import DONE, write_atomically
+from stages.record import DONE
 from stages.reports import tables_of, write_run_report
 from stages.results import Bill, build_matrix
 from stages.seals import damaged_results, seal_results, unseal_results
 from stages.walk import plan_walk
-from stages.work import Silent, Work
+from stages.work import Heeding, Silent, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,22 @@ def open_context(
     return Context(recipe, folder, scratch, ranks)
 
 
-def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Finished:
+def run_lifelong(
+    recipe: Recipe, console: Console, *, fresh: bool = False, notice: Notice | None = None
+) -> Finished:
     """The whole run, from wherever an earlier try ended.
+
+    A ``notice`` is heeded between the batches of every stage.
 
     Raises:
         UserError: a finished stage was made with another recipe and ``fresh`` is not given.
     """
     recipe.output_dir.mkdir(parents=True, exist_ok=True)
     with locked(recipe.output_dir):
-        return _run(recipe, console, fresh=fresh)
+        return _run(recipe, console, fresh=fresh, notice=notice or Notice())
 
 
-def follow(recipe: Recipe) -> None:
+def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks = Ranks.of_launch()
     # The leader has written the embedded world, and removed what is to be made anew.
@@ -81,15 +87,16 @@ def follow(recipe: Recipe) -> None:
     context = open_context(recipe, ranks=ranks)
     walk = plan_walk(context)
     ranks.meet()
+    progress = Heeding(Silent(), notice or Notice())
     for works in walk:
         for work in works.ordered:
             # Asked now: a stage before it may have been made anew, and written other bytes.
             if work.done() is None:
-                work.run(Silent(), ranks)
+                work.run(progress, ranks)
     ranks.part()
 
 
-def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
+def _run(recipe: Recipe, console: Console, *, fresh: bool, notice: Notice) -> Finished:
     _clear_damaged(recipe.output_dir, console)
     ranks = Ranks.of_launch()
     context = open_context(recipe, ranks=ranks)
@@ -115,7 +122,7 @@ def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
             todo = [work for work in group if work.done() is None]
             if todo:
                 context.ready_benchmarks({w.folder.name for w in todo if w not in pending})
-                _perform(todo, works.step, context, console, bill)
+                _perform(todo, works.step, context, console, bill, notice)
                 performed += len(todo)
         if performed > before or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
@@ -169,17 +176,24 @@ def _units(work: Work, context: Context) -> float:
 
 
 def _perform(
-    works: Sequence[Work], step: Step, context: Context, console: Console, bill: Bill
+    works: Sequence[Work],
+    step: Step,
+    context: Context,
+    console: Console,
+    bill: Bill,
+    notice: Notice,
 ) -> None:
     """Run works of one stage under one line of the console."""
     stage = works[0].stage
     units = sum(_units(work, context) for work in works)
     with console.stage(
         task=step.label, index=step.index, total=len(context.steps), stage=stage, units=units
-    ) as progress:
+    ) as shown:
+        progress = Heeding(shown, notice)
         if all(work.rows is not None for work in works):
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
+            notice.heed()
             started = time.monotonic()
             counts = work.run(progress, context.ranks)["counts"]
             bill.add(step.name, stage, time.monotonic() - started, counts["in"])

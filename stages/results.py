@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from adaptinf.evaluation.matrix import AccuracyMatrix, BenchmarkColumn
+from adaptinf.files import write_atomically
 from stages.context import Context
-from stages.record import write_atomically
 from stages.walk import StepWorks
 
 

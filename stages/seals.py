@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.record import file_digest, write_atomically
+from adaptinf.files import write_atomically
+from stages.record import file_digest
 
 FILE = "digests.json"
 

@@ -10,16 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from adaptinf.disk import needs_room
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
-from stages.record import (
-    digest_of,
-    file_digests,
-    outputs_digest,
-    read_record,
-    write_atomically,
-    write_record,
-)
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
+from stages.record import digest_of, file_digests, outputs_digest, read_record, write_record
 
 _BEGUN = "BEGUN"
 
@@ -48,6 +44,27 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heeding:
+    """Progress after each part of which a notice is heeded: what is told as done is kept."""
+
+    told: Progress
+    notice: Notice
+
+    def total(self, rows: int, done: int = 0) -> None:
+        """Told on."""
+        self.told.total(rows, done)
+
+    def advance(self, rows: int) -> None:
+        """Told on. Raises ``Interrupted`` where notice has been given."""
+        self.told.advance(rows)
+        self.notice.heed()
+
+    def note(self, text: str) -> None:
+        """Told on."""
+        self.told.note(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +143,12 @@ class Work:
         if ranks.leads:
             self._begin(draft)
         ranks.meet()
-        if self.shared:
-            counts = self.perform(draft, progress)
-        elif ranks.leads:
-            with ranks.alone():
+        with needs_room(draft):
+            if self.shared:
                 counts = self.perform(draft, progress)
+            elif ranks.leads:
+                with ranks.alone():
+                    counts = self.perform(draft, progress)
         ranks.meet()
         if ranks.leads:
             self._finish(draft, counts)

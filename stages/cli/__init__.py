@@ -8,16 +8,13 @@ from stages.cli.compare import compare_two
 from stages.cli.download import download_datasets as download_command
 from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
-from stages.cli.guard import guarded, single, umbrella
+from stages.cli.guard import LEAVES_WHOLE, RESUMES, guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.lmms import ask_tasks
 from stages.cli.report import forgetting_report as report_command
 from stages.cli.score import score_answers
 from stages.cli.select import select_rows
 from stages.cli.verify import verify_files
-
-RESUMES = "stopped; the same command goes on from here"
-LEAVES_WHOLE = "stopped; no file is half written"
 
 
 def run_lifelong() -> None:
