@@ -194,8 +194,10 @@ class Context:
             model = None  # before the next one comes
             self.ranks.take_device()
             held, model = (), load_model(self.model_source)
+            self.ranks.move()
         for folder in merged[len(held) :]:
             model = merge(load_adapter(model, folder))
+            self.ranks.move()
         self._held = (merged, model)
         return model
 

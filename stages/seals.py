@@ -17,6 +17,11 @@ RESULTS = (
 """Files that every start writes again, but for ``cost.json``, which cannot be made anew."""
 
 
+def are_sealed(run: Path) -> bool:
+    """Whether the run has come to its end, and nothing has begun since."""
+    return (run / FILE).is_file()
+
+
 def seal_results(run: Path) -> None:
     """Write down the digests of all results: the last thing that a run does."""
     digests = {name: file_digest(run / name) for name in RESULTS if (run / name).is_file()}
@@ -41,7 +46,7 @@ def damaged_results(run: Path) -> list[str]:
 
     Of a run that has not come to its end, those that are JSON and cannot be read.
     """
-    if not (run / FILE).is_file():
+    if not are_sealed(run):
         return [name for name in RESULTS if name.endswith(".json") and not _is_json(run / name)]
     digests = _digests(run)
     if not digests:

@@ -214,7 +214,7 @@ def train_adapter(
     if mean:
         put_weights(model, mean.mean)
     elif average.kind == "interpolate":
-        of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size)
+        of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size, ranks)
         losses = interpolate(model, before, of_rows)
     if ranks.leads:
         _write_log(trainer, folder / "log.jsonl")
@@ -231,7 +231,7 @@ def _write_log(trainer: Trainer, file: Path) -> None:
 
 
 def _mean_loss(
-    model: PeftModel, collator: Collator, samples: Sequence[Sample], batch_size: int
+    model: PeftModel, collator: Collator, samples: Sequence[Sample], batch_size: int, ranks: Ranks
 ) -> float:
     """Mean over rows of their mean NLL."""
     forward = Forward(model)
@@ -240,6 +240,7 @@ def _mean_loss(
         for start in range(0, len(samples), batch_size):
             batch = Batch.on(model, collator(samples[start : start + batch_size]))
             losses += forward.losses(batch).tolist()
+            ranks.move()
     return sum(losses) / len(losses)
 
 

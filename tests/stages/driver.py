@@ -3,6 +3,7 @@
 ``python driver.py RECIPE [--kill WHERE:CALLS | --term WHERE:CALLS | --kill-after WHERE:SECONDS]
 [key=value ...]``, WHERE being STEP/STAGE: SIGKILL or SIGTERM when the stage has reported progress
 so many times, or SIGKILL at that moment after it has begun, wherever the process then is.
+``--freeze RANK@1-llava/train:CALLS`` or ``--hang``: see ``freeze``.
 """
 
 from __future__ import annotations
@@ -70,6 +71,46 @@ def ending_console(option: str, value: str) -> EndingConsole:
     return EndingConsole(where, number, calls=int(amount))
 
 
+def freeze(option: str, value: str) -> None:
+    """``RANK@STEP/STAGE:CALLS``: that rank stops there (SIGSTOP), or (--hang) does nothing more."""
+    from stages.work import Work
+
+    rank, where = value.split("@")
+    name, calls = where.rsplit(":", 1)
+    if rank != os.environ.get("RANK", "0"):
+        return
+    run = Work.run
+
+    def frozen(work: Work, progress: object, ranks: object = None) -> dict:
+        return run(work, FrozenProgress(progress, option, int(calls)), ranks)
+
+    def chosen(work: Work, progress: object, ranks: object = None) -> dict:
+        return (frozen if work.name == name else run)(work, progress, ranks)
+
+    Work.run = chosen
+
+
+@dataclass
+class FrozenProgress:
+    told: object
+    option: str
+    calls_left: int
+
+    def total(self, rows: int, done: int = 0) -> None:
+        self.told.total(rows, done)
+
+    def note(self, text: str) -> None:
+        self.told.note(text)
+
+    def advance(self, rows: int) -> None:
+        self.told.advance(rows)
+        self.calls_left -= 1
+        if self.calls_left == 0 and self.option == "--freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.calls_left == 0:
+            threading.Event().wait()
+
+
 def main() -> None:
     from adaptinf.console import quiet_libraries
     from adaptinf.distributed import Ranks
@@ -81,7 +122,10 @@ def main() -> None:
     recipe, *rest = sys.argv[1:]
     console = EndingConsole()
     if rest and rest[0].startswith("--"):
-        console = ending_console(*rest[:2])
+        if rest[0] in ("--freeze", "--hang"):
+            freeze(*rest[:2])
+        else:
+            console = ending_console(*rest[:2])
         rest = rest[2:]
     with Notice().listening("out of patience") as notice:
         if not Ranks.of_launch().leads:
