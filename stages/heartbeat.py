@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -97,8 +98,9 @@ def birth(pid: int) -> str:
 class Pulse:
     """This process's state, changed by the thread that works and written by another.
 
-    In stages of one process, of which some tell of their rows only at the end, time of the
-    processor is progress too. In those of several it is not: who waits for another may spin.
+    Where one process computes by itself, time of the processor is progress too: some stages tell
+    of their rows only at the end, and one batch may be long. Where several do, or an accelerator
+    does, it is not: who waits for those may spin.
     """
 
     def __init__(self, run: Path, ranks: Ranks) -> None:
@@ -106,7 +108,7 @@ class Pulse:
         self._ranks = ranks
         self._born = birth(os.getpid())
         self._stage: str | None = None
-        self._shared = False
+        self._computes = True
         self._begun: float | None = None
         self._moves = self._batch = self._rows = self._earlier = 0
         self._total: int | None = None
@@ -119,7 +121,8 @@ class Pulse:
     def begin(self, work: Work, progress: Progress) -> Progress:
         """A stage begins; what is told to the result goes on to ``progress``."""
         self._batch = self._rows = self._earlier = 0
-        self._total, self._shared, self._begun = work.rows, work.shared, time.time()
+        self._total, self._begun = work.rows, time.time()
+        self._computes = not work.shared or (self._ranks.size == 1 and not _is_accelerated())
         self._stage = work.name
         self._moves += 1
         return _Counted(self, progress)
@@ -149,7 +152,7 @@ class Pulse:
         """What this rank has to say now; called by one thread alone."""
         now, (clock, spent) = time.time(), self._clocks
         self._clocks = time.monotonic(), time.process_time()
-        alone = not self._shared or self._stage is None
+        alone = self._computes or self._stage is None
         if alone and self._clocks[1] - spent > _COMPUTES * (self._clocks[0] - clock):
             self._computed += 1
         moves = self._moves + self._computed + self._ranks.moves
@@ -188,6 +191,11 @@ class Pulse:
         self._ended = True
         self._stage = self._begun = None
         self.write(self.beat())
+
+
+def _is_accelerated() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.accelerator.is_available())
 
 
 class _Counted:

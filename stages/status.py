@@ -70,8 +70,9 @@ class Status:
         for beat in self.beats if self.locked else ():
             ago = duration_text(max(self.asked_at - beat.time, 0))
             moved = duration_text(max(beat.time - beat.moved, 0))
-            waits = "waits for others" if beat.waits else f"moved {moved} before that"
-            lines.append(f"rank {beat.rank} ({beat.host}, process {beat.pid}): {ago} ago, {waits}")
+            does = "waits for others" if beat.waits else f"last progress {moved} before"
+            who = f"rank {beat.rank} ({beat.host}, process {beat.pid})"
+            lines.append(f"{who}: last sign of life {ago} ago, {does}")
         used, free = (f"{size / 1e9:,.2f} GB" for size in (self.disk_used, self.disk_free))
         lines.append(f"disk: {used} used without images, {free} free")
         if self.last_error:

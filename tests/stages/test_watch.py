@@ -85,12 +85,27 @@ def test_only_the_latest_launch_is_read_and_nothing_broken(tmp_path: Path) -> No
     assert read_beats(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize(("shared", "moves"), [(True, False), (False, True)])
-def test_time_of_the_processor_is_progress_of_one_process_alone(
-    clock: Clock, tmp_path: Path, shared: bool, moves: bool
+@pytest.mark.parametrize(
+    ("shared", "size", "accelerated", "moves"),
+    [
+        (False, 2, True, True),
+        (True, 1, False, True),
+        (True, 1, True, False),
+        (True, 2, False, False),
+    ],
+)
+def test_time_of_the_processor_is_progress_of_one_that_computes_by_itself(
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: bool,
+    size: int,
+    accelerated: bool,
+    moves: bool,
 ) -> None:
-    """In a stage of several ranks one that waits for another spins, and that is no progress."""
-    pulse = Pulse(tmp_path, Ranks())
+    """Who waits for another rank, or for an accelerator, spins, and that is no progress."""
+    monkeypatch.setattr(heartbeat, "_is_accelerated", lambda: accelerated)
+    pulse = Pulse(tmp_path, Ranks(0, size))
     pulse.begin(work(shared), Silent())
     first = pulse.beat()
     clock.now, clock.spent = 10.0, 9.0
