@@ -546,6 +546,14 @@ class Tracking(Section):
     """none, or one or more trackers that Transformers knows, such as tensorboard or wandb."""
 
 
+class Watch(Section):
+    """When a run that comes no further is ended."""
+
+    stall_after: Positive | None = 1800.0
+    """Seconds in which a process does not finish a batch, load a model or come to a meeting point;
+    the run then ends with exit status 3 and names it. null: it is left to hang."""
+
+
 class Recipe(Section):
     """All settings of one lifelong run, checked, with every default filled in."""
 
@@ -573,6 +581,11 @@ class Recipe(Section):
     """What is measured."""
     tracking: Tracking = Tracking()
     """Where else it is logged."""
+    watch: Watch = Watch()
+    """When it is given up."""
+    on_failure: str | None = None
+    """Command that a shell runs once when the run ends with an error; ADAPTINF_RUN is the run
+    folder, ADAPTINF_MESSAGE the error, ADAPTINF_STATUS the exit status."""
     _recipe_dir: Path = PrivateAttr(default_factory=Path)
 
     @field_validator("tasks")

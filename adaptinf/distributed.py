@@ -30,6 +30,10 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    waits: bool = False
+    """Whether this rank is at a meeting point to which others are still to come."""
+    moves: int = 0
+    """Meetings, and whatever else has brought this rank further outside its batches."""
     _met: int = 0
     _store: Any = field(default=None, repr=False)
 
@@ -72,6 +76,10 @@ class Ranks:
             if torch.accelerator.is_available():
                 torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", self.rank)))
 
+    def move(self) -> None:
+        """Count something that took its time and is over, as loading a model."""
+        self.moves += 1
+
     def meet(self) -> None:
         """Return once all ranks have come as far; all call it equally often."""
         if self.size == 1:
@@ -80,8 +88,11 @@ class Ranks:
         self._met += 1
         if store.add(f"met-{self._met}", 1) == self.size:
             store.set(f"go-{self._met}", b"1")
+        self.waits = True
         while not store.check([f"go-{self._met}"]):
             time.sleep(_POLL_SECONDS)
+        self.waits = False
+        self.move()
 
     def part(self) -> None:
         """The last meeting: the leader, who may keep the store, returns last."""
@@ -89,6 +100,7 @@ class Ranks:
         if self.size == 1:
             return
         gone = self._open().add("gone", 1)
+        self.waits = True
         while self.leads and gone < self.size:
             time.sleep(_POLL_SECONDS)
             gone = self._open().add("gone", 0)

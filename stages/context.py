@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from adaptinf.evaluation.benchmarks import (
     require_names,
     taught,
 )
+from adaptinf.files import write_atomically
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
@@ -34,7 +34,8 @@ from adaptinf.models.loading import (
 )
 from config import Recipe
 from stages.lineage import Lineage
-from stages.work import derived_seed, digest_of, write_atomically
+from stages.record import digest_of, file_digest
+from stages.work import derived_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,10 @@ class Context:
             model = None  # before the next one comes
             self.ranks.take_device()
             held, model = (), load_model(self.model_source)
+            self.ranks.move()
         for folder in merged[len(held) :]:
             model = merge(load_adapter(model, folder))
+            self.ranks.move()
         self._held = (merged, model)
         return model
 
@@ -236,8 +239,7 @@ class Context:
         stat = path.stat()
         key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
         if key not in self._known_digests:
-            with path.open("rb") as stream:
-                self._known_digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._known_digests[key] = file_digest(path)
             if self.scratch.is_dir():
                 text = json.dumps(self._known_digests, indent=1)
                 write_atomically(self.scratch / "source_hashes.json", text)
@@ -246,7 +248,10 @@ class Context:
     @cached_property
     def _known_digests(self) -> dict[str, str]:
         file = self.run / "source_hashes.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        try:
+            return dict(json.loads(file.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return {}  # they are only remembered
 
     def source_digests(self, label: str) -> list[str]:
         """Digests of a task's annotation files, in reading order."""

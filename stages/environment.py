@@ -9,8 +9,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from adaptinf.files import write_atomically
 from stages.context import Context
-from stages.work import write_atomically
 
 PACKAGES = (
     *("torch", "transformers", "peft", "accelerate", "deepspeed", "faiss-cpu", "faiss-gpu-cu12"),

@@ -64,6 +64,7 @@ def evaluate_work(
         perform=partial(_evaluate, context, step, benchmark, lineage, asked),
         rows=asked.size if asked else len(context.questions(benchmark)),
         shared=True,
+        reads=(*lineage.folders, *([asked.base.folder] if asked else [])),
     )
 
 

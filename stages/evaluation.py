@@ -23,14 +23,16 @@ from adaptinf.evaluation.benchmarks import (
 from adaptinf.evaluation.generation import Generator, remove_partials
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.published import answers_of, items_of
+from adaptinf.files import write_atomically
 from adaptinf.models.loading import ModelSource, load_model, model_fingerprint
+from adaptinf.notice import Notice
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.items import percent
 from adaptinf.scoring.result import Unscored, Uploaded
 from stages.context import encoder_of
 from stages.exports import adapted_model
+from stages.record import digest_of, file_digests
 from stages.uploads import write_upload
-from stages.work import digest_of, file_digests, write_atomically
 
 ANSWERS, PARTIAL, SCORES = "answers.jsonl", "answers.partial.jsonl", "scores.json"
 
@@ -75,13 +77,16 @@ class _Asked:
     all: bool
 
 
-def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Outcome]:
+def evaluate(
+    order: Order, advance: Callable[[str, int, int], None], notice: Notice | None = None
+) -> list[Outcome]:
     """Answer and score benchmarks, one after the other, from wherever an earlier try ended.
 
     ``order.out`` gets a folder for each, with ``answers.jsonl`` in LLaVA's form, ``scores.json``,
     which says why where there is no score, and the upload file of a benchmark that has one and all
     of whose questions were asked. ``advance`` is told the benchmark's name, its questions and
-    those done. Of the ranks of a launch only the leader comes here; the others ``follow``.
+    those done; a ``notice`` is heeded after it. Of the ranks of a launch only the leader comes
+    here; the others ``follow``.
 
     Raises:
         UserError: an unknown benchmark, an image that is missing, or answers of another model.
@@ -97,28 +102,39 @@ def evaluate(order: Order, advance: Callable[[str, int, int], None]) -> list[Out
     ranks.meet()  # the others may look at what is here, and
     ranks.meet()  # have seen what is pending before it is begun
     generator = _generator(order, source, ranks) if pending else None
+    notice = notice or Notice()
     outcomes = []
+
+    def told(name: str, questions: int, done: int) -> None:
+        advance(name, questions, done)
+        notice.heed()
+
     for one in asked:
         folder = order.out / one.benchmark.name
         if generator is not None and one in pending:
-            _answer(one, folder, generator, named, advance, ranks)
+            _answer(one, folder, generator, named, told, ranks)
         outcomes.append(_concluded(one, folder))
     ranks.part()
     return outcomes
 
 
-def follow(order: Order) -> None:
+def follow(order: Order, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: answer their share of the questions."""
     ranks = Ranks.of_launch()
     ranks.meet()  # the leader has told mistakes, and written out images that stand inside labels
     asked = _asked(order)
     pending = [one for one in asked if not (order.out / one.benchmark.name / ANSWERS).is_file()]
     ranks.meet()
+    notice = notice or Notice()
+
+    def heeded(rows: int) -> None:
+        notice.heed()
+
     if pending:
         generator = _generator(order, ModelSource(order.model, dtype=order.dtype), ranks)
         for one in pending:
             partial = order.out / one.benchmark.name / PARTIAL
-            generator.answer(one.benchmark, one.questions, partial, ranks=ranks)
+            generator.answer(one.benchmark, one.questions, partial, heeded, ranks)
     ranks.part()
 
 

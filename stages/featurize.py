@@ -13,13 +13,14 @@ import numpy as np
 
 from adaptinf.data.pool import PoolTable, places, read_pool
 from adaptinf.features.store import FeatureStore, load_scores
+from adaptinf.files import write_atomically
 from config import Featurize
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
 from stages.glance import candidates_of
 from stages.lineage import Lineage
 from stages.passes import PoolPass, filled_by_ranks
-from stages.work import Counts, Progress, Work, derived_seed, write_atomically
+from stages.work import Counts, Progress, Work, derived_seed
 
 if TYPE_CHECKING:
     from adaptinf.features.extractor import FeatureExtractor
@@ -84,6 +85,10 @@ def featurize_work(
         folder=context.run / "steps" / step.name / "featurize",
         shared=True,
         perform=partial(_featurize, context, ingest, glance, previous),
+        reads=(
+            *(work.folder for work in (ingest, glance, previous.featurize) if work),
+            *previous.lineage.folders,
+        ),
     )
 
 

@@ -48,6 +48,7 @@ def glance_work(context: Context, step: Step, ingest: Work, before: Work | None)
         folder=context.run / "steps" / step.name / "glance",
         shared=True,
         perform=partial(_glance, context, step, ingest, before),
+        reads=tuple(work.folder for work in (ingest, before) if work),
     )
 
 

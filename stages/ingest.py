@@ -44,6 +44,7 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
         },
         folder=context.run / "steps" / step.name / "ingest",
         perform=partial(_ingest, context, step, pruned),
+        reads=tuple(work.folder for work in pruned),
     )
 
 

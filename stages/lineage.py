@@ -42,6 +42,11 @@ class Lineage:
         return {name: works[0].fingerprint for name, works in latest.items() if works}
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Folders of all trainings whose adapters are read."""
+        return tuple(work.folder for work in (*self.merged, *([self.top] if self.top else ())))
+
+    @property
     def merged_folders(self) -> tuple[Path, ...]:
         """Folders of the adapters in the weights."""
         return tuple(work.folder / "adapter" for work in self.merged)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from adaptinf.console import Console
+from adaptinf.console import Console, make_console
 from adaptinf.data.names import DATASETS
 from adaptinf.data.world import build_world
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
 from config import Recipe, resolved_yaml
-from stages.context import BASE, Context, Step
+from stages.context import Context, Step
 from stages.environment import write_environment
+from stages.failure import failures_told, forget_failures
+from stages.heartbeat import Pulse
+from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
-from stages.reports import tables_of
+from stages.reports import tables_of, write_run_report
 from stages.results import Bill, build_matrix
+from stages.seals import seal_results
 from stages.walk import plan_walk
-from stages.work import DONE, Silent, Work, write_atomically
+from stages.watch import watched
+from stages.work import Heeding, Progress, Silent, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,72 +66,96 @@ def open_context(
     return Context(recipe, folder, scratch, ranks)
 
 
-def run_lifelong(recipe: Recipe, console: Console, *, fresh: bool = False) -> Finished:
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """Who hears of the work: people, other processes; and whether it is to end."""
+
+    console: Console
+    pulse: Pulse
+    notice: Notice
+
+    def perform(self, work: Work, shown: Progress, ranks: Ranks) -> Mapping[str, Any]:
+        """Run one work, from wherever an earlier try ended."""
+        record = work.run(Heeding(self.pulse.begin(work, shown), self.notice), ranks)
+        self.pulse.end()
+        return record
+
+
+def run_lifelong(
+    recipe: Recipe, console: Console, *, fresh: bool = False, notice: Notice | None = None
+) -> Finished:
     """The whole run, from wherever an earlier try ended.
+
+    A ``notice`` is heeded between the batches of every stage.
 
     Raises:
         UserError: a finished stage was made with another recipe and ``fresh`` is not given.
     """
-    recipe.output_dir.mkdir(parents=True, exist_ok=True)
-    with locked(recipe.output_dir):
-        return _run(recipe, console, fresh=fresh)
+    run, ranks, notice = recipe.output_dir, Ranks.of_launch(), notice or Notice()
+    run.mkdir(parents=True, exist_ok=True)
+    with locked(run):
+        forget_failures(run)
+        with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+            put_damaged_away(run, console)
+            context = open_context(recipe, ranks=ranks)
+            performed = _run(context, _Company(console, pulse, notice), fresh=fresh)
+            return Finished(tables_of([run]), run / "report.html", performed)
 
 
-def follow(recipe: Recipe) -> None:
+def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
-    ranks = Ranks.of_launch()
-    # The leader has written the embedded world, and removed what is to be made anew.
-    ranks.meet()
-    context = open_context(recipe, ranks=ranks)
-    pending = [
-        work for works in plan_walk(context) for work in works.ordered if work.done() is None
-    ]
-    ranks.meet()
-    for work in pending:
-        work.run(Silent(), ranks)
-    ranks.part()
+    ranks, notice = Ranks.of_launch(), notice or Notice()
+    with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+        company = _Company(make_console(None), pulse, notice)
+        # The leader has written the embedded world, and removed what is to be made anew.
+        ranks.meet()
+        context = open_context(recipe, ranks=ranks)
+        walk = plan_walk(context)
+        ranks.meet()
+        for works in walk:
+            for work in works.ordered:
+                # Asked now: a stage before it may have been made anew, and written other bytes.
+                if work.done() is None:
+                    company.perform(work, Silent(), ranks)
+        ranks.part()
 
 
-def _run(recipe: Recipe, console: Console, *, fresh: bool) -> Finished:
-    from adaptinf.report import write_report
-
-    ranks = Ranks.of_launch()
-    context = open_context(recipe, ranks=ranks)
+def _run(context: Context, company: _Company, *, fresh: bool) -> int:
+    """Do all that is to be done; how many stages that were."""
+    run, ranks, console = context.run, context.ranks, company.console
     walk = plan_walk(context)
-    pending = _pending([work for works in walk for work in works.ordered], fresh=fresh)
+    ordered = [work for works in walk for work in works.ordered]
+    pending = pending_works(ordered, console, fresh=fresh)
     asked = ("evaluate", "overlap")
     context.ready_benchmarks({w.folder.name for w in pending if w.stage in asked})
     ranks.meet()  # the others may look at what is here, and
     ranks.meet()  # have seen what is pending before it is begun
-    write_atomically(recipe.output_dir / "config.resolved.yaml", resolved_yaml(recipe))
+    write_atomically(run / "config.resolved.yaml", resolved_yaml(context.recipe))
     write_environment(context)
-    _tell_strays(context, console)
-    bill = Bill(recipe.output_dir / "cost.json")
-    file = _MatrixFile(recipe.output_dir / "matrix.json")
-    folders = {work.folder for work in pending}
-    total = sum(_units(work, context) for works in walk for work in works.ordered)
+    tell_strays(context, console)
+    bill = Bill(run / "cost.json")
+    file = _MatrixFile(run / "matrix.json")
+    total = sum(_units(work, context) for work in ordered)
     console.run_started(total, total - sum(_units(work, context) for work in pending))
+    performed = 0
     for position, works in enumerate(walk):
-        todo = [work for work in works.ordered if work.folder in folders]
-        for _, group in groupby(todo, key=lambda work: work.stage):
-            _perform(list(group), works.step, context, console, bill)
-        if todo or position == len(walk) - 1:
+        before = performed
+        for _, group in groupby(works.ordered, key=lambda work: work.stage):
+            # Asked now: a stage before it may have been made anew, and written other bytes.
+            todo = [work for work in group if work.done() is None]
+            if todo:
+                context.ready_benchmarks({w.folder.name for w in todo if w not in pending})
+                _perform(todo, works.step, context, company, bill)
+                performed += len(todo)
+        if performed > before or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
-    report = recipe.output_dir / "report.html"
-    if pending or not report.is_file():
-        write_report(recipe.output_dir)
-    console.event("run_finished", performed=len(pending))
+    if performed or not (run / "report.html").is_file():
+        write_run_report(run)
+    seal_results(run)
+    console.event("run_finished", performed=performed)
     ranks.part()
-    return Finished(tables_of([recipe.output_dir]), report, len(pending))
-
-
-def _pending(works: Sequence[Work], *, fresh: bool) -> list[Work]:
-    """The works still to do; with ``fresh`` those made with another recipe are thrown away."""
-    for work in works:
-        if fresh and work.is_drifted():
-            shutil.rmtree(work.folder)
-    return [work for work in works if work.done() is None]
+    return performed
 
 
 def _units(work: Work, context: Context) -> float:
@@ -137,10 +168,10 @@ def _units(work: Work, context: Context) -> float:
 
 
 def _perform(
-    works: Sequence[Work], step: Step, context: Context, console: Console, bill: Bill
+    works: Sequence[Work], step: Step, context: Context, company: _Company, bill: Bill
 ) -> None:
     """Run works of one stage under one line of the console."""
-    stage = works[0].stage
+    stage, console = works[0].stage, company.console
     units = sum(_units(work, context) for work in works)
     with console.stage(
         task=step.label, index=step.index, total=len(context.steps), stage=stage, units=units
@@ -148,8 +179,9 @@ def _perform(
         if all(work.rows is not None for work in works):
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
+            company.notice.heed()
             started = time.monotonic()
-            counts = work.run(progress, context.ranks)["counts"]
+            counts = company.perform(work, progress, context.ranks)["counts"]
             bill.add(step.name, stage, time.monotonic() - started, counts["in"])
             console.event("counted", work=work.name, **counts)
 
@@ -162,16 +194,11 @@ class _MatrixFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._rows = len(json.loads(file.read_text())["steps"]) if file.is_file() else 0
+        self._rows = 0
+        # One that cannot be read counts for nothing: it is written again.
+        with suppress(UserError, OSError, UnicodeDecodeError):
+            self._rows = len(AccuracyMatrix.from_json(file.read_text(encoding="utf-8")).steps)
 
     def write(self, matrix: AccuracyMatrix, *, final: bool) -> None:
         if final or len(matrix.steps) >= self._rows:
             write_atomically(self._file, matrix.to_json())
-
-
-def _tell_strays(context: Context, console: Console) -> None:
-    """Say which step folders belong to no step of the recipe; they are left alone."""
-    expected = {BASE.name, *(step.name for step in context.steps)}
-    for folder in sorted((context.run / "steps").glob("*-*")):
-        if folder.name not in expected and any(folder.rglob(DONE)):
-            console.line(f"steps/{folder.name} belongs to no task of this recipe; left as it is")

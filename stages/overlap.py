@@ -47,7 +47,8 @@ def overlap_works(
     if earlier:
         before = {f"ingest:{other.name}": work.fingerprint for other, work in earlier}
         perform = partial(_seen_before, step, ingest, earlier, rows)
-        works.append(_work(step, ingest, "datasets", before, {}, perform))
+        others = [work.folder for _, work in earlier]
+        works.append(_work(step, ingest, "datasets", before, {}, perform, others))
     if works:
         works[-1] = replace(works[-1], perform=partial(_last, works[-1].perform, rows))
     return tuple(works)
@@ -69,6 +70,7 @@ def _work(
     inputs: Mapping[str, str],
     settings: Mapping[str, Any],
     perform: Callable[[Path, Progress], Counts],
+    others: Sequence[Path] = (),
 ) -> Work:
     return Work(
         step=step.name,
@@ -78,6 +80,7 @@ def _work(
         inputs={"ingest": ingest.fingerprint, **inputs},
         folder=ingest.folder.parent / "overlap" / place,
         perform=perform,
+        reads=(ingest.folder, *others),
     )
 
 

@@ -42,6 +42,7 @@ def prune_work(context: Context, step: Step, ingest: Work, featurize: Work | Non
         inputs=inputs,
         folder=context.run / "steps" / step.name / "prune",
         perform=partial(_perform, context, step, ingest, featurize),
+        reads=tuple(work.folder for work in (ingest, featurize) if work),
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``forgetting-report`` prints, and ``adaptinf lmms`` of its part."""
+"""What ``forgetting-report`` prints and writes, and ``adaptinf lmms`` of its part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from pathlib import Path
 from adaptinf.console import table
 from adaptinf.evaluation.answered import bridged_columns, read_matrix
 from adaptinf.evaluation.bridged import BridgedColumn
+from stages.seals import reseal_result
+
+
+def write_run_report(run: Path) -> Path:
+    """Write ``report.html`` of a run, and say that it is as it shall be.
+
+    Raises:
+        UserError: the folder holds no matrix, or a file that no run writes.
+    """
+    from adaptinf.report import write_report
+
+    page = write_report(run)
+    reseal_result(run, page.name)
+    return page
 
 
 def tables_of(runs: Sequence[Path]) -> str:

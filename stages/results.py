@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from adaptinf.evaluation.matrix import AccuracyMatrix, BenchmarkColumn
+from adaptinf.files import write_atomically
 from stages.context import Context
 from stages.walk import StepWorks
-from stages.work import write_atomically
 
 
 def build_matrix(context: Context, walk: Sequence[StepWorks]) -> AccuracyMatrix:

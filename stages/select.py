@@ -61,6 +61,7 @@ def select_work(
             earlier,
             derived_seed(recipe.seed, step.index, "select"),
         ),
+        reads=tuple(work.folder for work in (ingest, featurize, earlier) if work),
     )
 
 

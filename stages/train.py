@@ -38,6 +38,7 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
         folder=context.run / "steps" / step.name / "train",
         shared=True,
         perform=partial(_train, context, step, ingest, select, start),
+        reads=(ingest.folder, select.folder, *start.folders),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaptinf.errors import UserError
+from adaptinf.files import write_atomically
 from adaptinf.scoring.files import Answers, read_answers
 from adaptinf.scoring.items import Benchmark, Item
 from adaptinf.scoring.result import (
@@ -19,7 +20,6 @@ from adaptinf.scoring.result import (
     score,
 )
 from adaptinf.scoring.uploads import upload_files
-from stages.work import write_atomically
 
 
 def score_and_upload(

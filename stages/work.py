@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from adaptinf.disk import needs_room
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
+from adaptinf.files import write_atomically
+from adaptinf.notice import Notice
+from stages.record import digest_of, file_digests, outputs_digest, read_record, write_record
 
-DONE = "DONE"
 _BEGUN = "BEGUN"
 
 
@@ -45,6 +47,27 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Heeding:
+    """Progress after each part of which a notice is heeded: what is told as done is kept."""
+
+    told: Progress
+    notice: Notice
+
+    def total(self, rows: int, done: int = 0) -> None:
+        """Told on."""
+        self.told.total(rows, done)
+
+    def advance(self, rows: int) -> None:
+        """Told on. Raises ``Interrupted`` where notice has been given."""
+        self.told.advance(rows)
+        self.notice.heed()
+
+    def note(self, text: str) -> None:
+        """Told on."""
+        self.told.note(text)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Rows in, rows kept, and rows dropped by reason: what came in is what these account for."""
 
@@ -62,6 +85,7 @@ class Work:
     writes into the folder it is given; called again on the same folder after a kill, it goes on.
     ``rows`` is how many rows there are to do, where that is known before. A ``shared`` stage is
     performed by all ranks of a launch together, any other by the leader while the others wait.
+    ``reads`` are the folders of finished stages that ``perform`` opens.
     """
 
     step: str
@@ -73,6 +97,7 @@ class Work:
     perform: Callable[[Path, Progress], Counts]
     rows: int | None = None
     shared: bool = False
+    reads: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,12 +114,17 @@ class Work:
     def done(self) -> dict[str, Any] | None:
         """What ``DONE`` holds, when the stage has been finished with the same fingerprint.
 
+        None also where a stage that it reads was made anew since and wrote other bytes.
+
         Raises:
             UserError: it has been finished with other settings or from other inputs.
         """
-        record = self._record()
-        if record is None or record["fingerprint"] == self.fingerprint:
-            return record
+        record = read_record(self.folder)
+        if record is None:
+            return None
+        if record["fingerprint"] == self.fingerprint:
+            told, now = record.get("read", {}), self._read()
+            return record if all(told.get(name, now[name]) == now[name] for name in now) else None
         raise UserError(
             f"{self.name} was made with another recipe: {self.difference()}",
             where=str(self.folder),
@@ -103,7 +133,7 @@ class Work:
 
     def is_drifted(self) -> bool:
         """Whether a finished result of another recipe stands in the folder."""
-        record = self._record()
+        record = read_record(self.folder)
         return record is not None and record["fingerprint"] != self.fingerprint
 
     def run(self, progress: Progress, ranks: Ranks | None = None) -> dict[str, Any]:
@@ -113,24 +143,26 @@ class Work:
         if ranks.leads:
             self._begin(draft)
         ranks.meet()
-        if self.shared:
-            counts = self.perform(draft, progress)
-        elif ranks.leads:
-            with ranks.alone():
+        with needs_room(draft):
+            if self.shared:
                 counts = self.perform(draft, progress)
+            elif ranks.leads:
+                with ranks.alone():
+                    counts = self.perform(draft, progress)
         ranks.meet()
         if ranks.leads:
             self._finish(draft, counts)
         ranks.meet()
-        record: dict[str, Any] = json.loads((self.folder / DONE).read_text())
+        record = read_record(self.folder)
+        assert record is not None, "written just now"
         return record
 
     def _begin(self, draft: Path) -> None:
-        begun = draft / _BEGUN
-        if not (begun.is_file() and begun.read_text() == self.fingerprint):
+        begun, made_from = draft / _BEGUN, digest_of([self.fingerprint, self._read()])
+        if not (begun.is_file() and begun.read_bytes() == made_from.encode()):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            write_atomically(begun, self.fingerprint)
+            write_atomically(begun, made_from)
 
     def _finish(self, draft: Path, counts: Counts) -> None:
         (draft / _BEGUN).unlink()
@@ -142,6 +174,7 @@ class Work:
             "fingerprint": self.fingerprint,
             "settings": dict(self.settings),
             "inputs": dict(self.inputs),
+            "read": self._read(),
             "outputs": file_digests(self.folder),
             "counts": {
                 "in": counts.rows_in,
@@ -149,15 +182,16 @@ class Work:
                 "dropped": dict(sorted(counts.dropped.items())),
             },
         }
-        write_atomically(self.folder / DONE, json.dumps(record, indent=1) + "\n")
+        write_record(self.folder, record)
 
-    def _record(self) -> dict[str, Any] | None:
-        file = self.folder / DONE
-        return json.loads(file.read_text()) if file.is_file() else None
+    def _read(self) -> dict[str, str]:
+        """Digests of what the finished stages wrote that this one reads, by relative folder."""
+        found = {os.path.relpath(place, self.folder): outputs_digest(place) for place in self.reads}
+        return {name: digest for name, digest in found.items() if digest is not None}
 
     def difference(self) -> str:
         """In what the finished result that stands in the folder was made otherwise."""
-        record = self._record()
+        record = read_record(self.folder)
         if record is None:
             return ""
         old, new = record["settings"], json.loads(json.dumps(dict(self.settings)))
@@ -176,32 +210,6 @@ class Work:
 def is_done(work: Work) -> bool:
     """Whether this very stage is finished, and not one of another recipe in its folder."""
     return not work.is_drifted() and work.done() is not None
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 of the value as canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below ``folder``, by relative path; ``DONE`` left out."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != DONE:
-            with path.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = content
-    return digests
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
 
 
 def derived_seed(seed: int, *names: str | int) -> int:

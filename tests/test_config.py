@@ -92,7 +92,7 @@ def test_least_recipe_has_the_documented_defaults(write):
 
 def test_every_setting_is_documented():
     found = list(sections())
-    assert len(found) == 13
+    assert len(found) == 14
     for section in found:
         for name, info in section.model_fields.items():
             assert info.description, f"{section.__name__}.{name}"
@@ -127,8 +127,8 @@ def test_every_setting_is_documented():
          " dataset; did you mean 'mantis'?"),
         ("model: {name: {a: 1}}", "model.name: not allowed (seen: a mapping); allowed: text"),
         ("prune:", "prune: not allowed (seen: null); allowed: a mapping of pool_budget"),
-        ("yes: 1", "yes: unknown key; known: adapter, data, evaluate, featurize, model, output_dir,"
-         " prune, seed, select, tasks, tracking, train"),
+        ("yes: 1", "yes: unknown key; known: adapter, data, evaluate, featurize, model, on_failure,"
+         " output_dir, prune, seed, select, tasks, tracking, train, watch"),
     ],
 )  # fmt: skip
 def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, message):

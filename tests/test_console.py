@@ -279,11 +279,12 @@ def test_events(console, clock, tmp_path):
     told = events(tmp_path)
     where = {"task": "m3it", "index": 2, "total": 5, "stage": "featurize"}
     times = [datetime.fromisoformat(event.pop("time")) for event in told]
+    # Of four units half of one took 11 s, and later one: three and a half, and three, are left.
     assert told == [
         {"kind": "run_started", "total_units": 5, "done_units": 1},
         {"kind": "stage_started", **where},
-        {"kind": "progress", **where, "rows": 10, "rows_total": 20},
-        {"kind": "stage_finished", **where, "seconds": 11.0, "rows": 20},
+        {"kind": "progress", **where, "rows": 10, "rows_total": 20, "run_left": 77.0},
+        {"kind": "stage_finished", **where, "seconds": 11.0, "rows": 20, "run_left": 33.0},
     ]
     assert times == sorted(times)
     assert all(t.utcoffset().total_seconds() == 0 for t in times)

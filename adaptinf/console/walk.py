@@ -63,7 +63,8 @@ class Console:
             self._run.left -= units
             self._run.worked += units * (progress.share_worked if progress.rows_total else 1.0)
         self._display.end(self._last_line(progress, now))
-        self.event("stage_finished", **where, seconds=round(now - started, 3), rows=progress.rows)
+        seconds, run_left = round(now - started, 3), self._run_left(now)
+        self.event("stage_finished", **where, seconds=seconds, rows=progress.rows, **run_left)
 
     def line(self, text: str) -> None:
         """Show text besides the walk, such as a table."""
@@ -82,13 +83,22 @@ class Console:
             self._display.update(self._present_line(progress, units, now), progress.share)
         if now - self._told >= _EVENT_INTERVAL:
             self._told = now
-            self.event("progress", **where, rows=progress.rows, rows_total=progress.rows_total)
+            rows, run_left = progress.rows, self._run_left(now, progress, units)
+            self.event("progress", **where, rows=rows, rows_total=progress.rows_total, **run_left)
+
+    def _run_left(
+        self, now: float, progress: StageProgress | None = None, units: float = 0.0
+    ) -> dict[str, float]:
+        """``run_left`` in seconds, nothing where it cannot be told; of a stage if in one."""
+        if self._run is None:
+            return {}
+        share, worked = (progress.share or 0.0, progress.share_worked) if progress else (0.0, 0.0)
+        left = self._run.seconds_left(now, units * share, units * worked)
+        return {} if left is None else {"run_left": round(left, 1)}
 
     def _present_line(self, progress: StageProgress, units: float, now: float) -> str:
-        stage_left, run_left = progress.seconds_left(now), None
-        if self._run:
-            ahead, worked = units * (progress.share or 0.0), units * progress.share_worked
-            run_left = self._run.seconds_left(now, ahead, worked)
+        stage_left = progress.seconds_left(now)
+        run_left = self._run_left(now, progress, units).get("run_left")
         left = [] if stage_left is None else [f"stage {duration_text(stage_left)}"]
         left += [] if run_left is None else [f"run {duration_text(run_left)}"]
         parts = [*_parts(progress, now), *left]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptinf.features.shards import Shards
+from adaptinf.files import write_atomically
 
 Batches = Sequence[NDArray[np.int64]]
 
@@ -33,9 +35,9 @@ class BatchedArrays:
 
     @staticmethod
     def begin(folder: Path, batches: Batches) -> None:
-        """The marks of batches of which none is done."""
-        np.save(folder / _DONE, np.zeros(len(batches), np.bool_), allow_pickle=False)
-        np.save(folder / _PARTS, np.ones(len(batches), np.int64), allow_pickle=False)
+        """The marks of batches of which none is done; by the last of them it is begun."""
+        _save(folder / _PARTS, np.ones(len(batches), np.int64))
+        _save(folder / _DONE, np.zeros(len(batches), np.bool_))
 
     @staticmethod
     def are_begun(folder: Path) -> bool:
@@ -84,3 +86,9 @@ class BatchedArrays:
         """Remove the marks: all is done."""
         for name in (_DONE, _PARTS):
             (folder / name).unlink(missing_ok=True)
+
+
+def _save(file: Path, marks: NDArray[Any]) -> None:
+    content = io.BytesIO()
+    np.save(content, marks, allow_pickle=False)
+    write_atomically(file, content.getvalue())

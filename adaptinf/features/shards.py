@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -31,12 +32,18 @@ class Shards:
         shard_rows: int,
         dtype: DTypeLike = np.float16,
     ) -> Shards:
-        """A new matrix of zeros, in holes until rows are put; one of no rows has one file too."""
+        """A new matrix of zeros; one of no rows has one file too.
+
+        Its room on the disk is taken at once: a mapped file with holes ends the process by a signal
+        (SIGBUS) when it meets a full disk. Raises ``OSError`` where there is no such room.
+        """
         files = []
         for number, start in enumerate(range(0, max(rows, 1), shard_rows)):
             files.append(folder / f"{name}-{number:05d}.npy")
             shape = (min(shard_rows, rows - start), width)
             open_memmap(files[-1], mode="w+", dtype=dtype, shape=shape)
+            with files[-1].open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, files[-1].stat().st_size)
         return cls(files, "r+", shard_rows)
 
     @classmethod

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adaptinf.errors import UserError
 from adaptinf.features.batched import BatchedArrays, Batches
 from adaptinf.features.shards import SHARD_ROWS, Shards
+from adaptinf.files import write_atomically
 from selection.names import SCORES
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class FeatureStore:
             self._tell_parts(self._arrays.parts)
             sink = pa.BufferOutputStream()
             pq.write_table(_score_table(uids, self._arrays.shards["scores"].whole()), sink)
-            _write_whole(self.folder / "scores.parquet", sink.getvalue().to_pybytes())
+            write_atomically(self.folder / "scores.parquet", sink.getvalue().to_pybytes())
             self._arrays = None
         BatchedArrays.end(self.folder)
         for file in self.folder.glob("scores-*.npy"):
@@ -234,10 +235,4 @@ def _score_table(uids: Sequence[str], scores: NDArray[np.float64]) -> pa.Table:
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    _write_whole(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    part = file.with_name(f"{file.name}.part")
-    part.write_bytes(content)
-    part.replace(file)
+    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2).encode())

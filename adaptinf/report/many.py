@@ -15,6 +15,7 @@ from adaptinf import __version__
 from adaptinf.errors import UserError
 from adaptinf.evaluation.comparison import Comparison, compare_runs
 from adaptinf.evaluation.settings import flat_settings
+from adaptinf.files import write_atomically
 from adaptinf.report import costs, svg, wording
 from adaptinf.report.charts import STEP_WIDTH, Scale
 from adaptinf.report.findings import Findings, read_findings
@@ -83,7 +84,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         settings=_differing([flat_settings(run.findings.recipe) for run in runs]),
         groups=_groups(runs),
     )
-    out.write_text(text, encoding="utf-8", errors="replace")
+    write_atomically(out, text.encode(errors="replace"))
     return out
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from adaptinf import __version__
+from adaptinf.files import write_atomically
 from adaptinf.report import charts, costs, headlines, wording
 from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
 from adaptinf.report.gallery import Tile, selected_tiles
@@ -51,7 +52,7 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
     form = FORMS.get(target.suffix)
     text = form(read_findings(run_folder).matrix) if form else build_report(run_folder)
     # Text of a data set may hold half a surrogate pair, which UTF-8 cannot carry.
-    target.write_text(text, encoding="utf-8", errors="replace")
+    write_atomically(target, text.encode(errors="replace"))
     return target
 
 

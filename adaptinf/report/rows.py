@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptinf.data.masks import Piece
+from adaptinf.files import write_atomically
 from adaptinf.report.gallery import Thumbnail
 from adaptinf.report.rendering import render
 
@@ -44,4 +45,4 @@ def write_rows_page(file: Path, title: str, sets: Sequence[ShownSet]) -> None:
     """Write the page, which fetches nothing."""
     text = render("rows.html.j2", title=title, sets=sets)
     # Text of a data set may hold half a surrogate pair, which UTF-8 cannot carry.
-    file.write_text(text, encoding="utf-8", errors="replace")
+    write_atomically(file, text.encode(errors="replace"))

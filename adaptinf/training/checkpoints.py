@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adaptinf.distributed import Ranks
+from adaptinf.files import write_atomically
 
 _SEAL = "sealed.json"
 
@@ -35,7 +36,7 @@ class SealCheckpoints(TrainerCallback):
         self._ranks.meet()
         if self._ranks.leads:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / _SEAL).write_text(json.dumps(_digests(folder), indent=1))
+            write_atomically(folder / _SEAL, json.dumps(_digests(folder), indent=1))
         self._ranks.meet()
 
 
@@ -52,8 +53,15 @@ def last_sealed(folder: Path, ranks: Ranks) -> Path | None:
 def _newest(folder: Path) -> Path | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
     for checkpoint in reversed(found):
-        seal = checkpoint / _SEAL
-        if seal.is_file() and json.loads(seal.read_text()) == _digests(checkpoint):
+        if _is_whole(checkpoint):
             return checkpoint
         shutil.rmtree(checkpoint)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        seal = json.loads((checkpoint / _SEAL).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(seal == _digests(checkpoint))

@@ -25,6 +25,7 @@ from adaptinf.errors import UserError
 from adaptinf.features.forward import Forward
 from adaptinf.features.inputs import Batch
 from adaptinf.features.taps import scoring_mode
+from adaptinf.notice import Interrupted
 from adaptinf.training.averages import MovingAverage, interpolate, put_weights, trained_weights
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
 from adaptinf.training.deepspeed import deepspeed_config
@@ -95,12 +96,25 @@ model = PeftModel.from_pretrained(base_model, "this/folder")
 
 
 class _Progress(TrainerCallback):
+    """Tells of rows; where that is answered by ``Interrupted``, all ranks save and stop."""
+
     def __init__(self, advance: Callable[[int], None], rows_per_step: int) -> None:
         self._advance = advance
         self._rows = rows_per_step
+        self.interrupted = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._advance(self._rows)
+        try:
+            self._advance(self._rows)
+        except Interrupted:
+            self.interrupted = True
+        if torch.distributed.is_initialized():
+            # One rank may have had notice a batch before another: they stop at the same.
+            told = torch.tensor(int(self.interrupted), device=args.device)
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+            self.interrupted = bool(told)
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
 
 
 class _RatedTrainer(Trainer):
@@ -158,7 +172,8 @@ def train_adapter(
 
     Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
     from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
-    trained. The log has one line per optimiser step.
+    trained; where it raises ``Interrupted``, a checkpoint is written before that goes on. The log
+    has one line per optimiser step.
 
     Raises:
         UserError: no rows, a batch that the ranks cannot divide, a saved adapter that lacks
@@ -172,13 +187,14 @@ def train_adapter(
     rows = settings.batch_size * settings.accumulate
     before = trained_weights(model) if average.kind == "interpolate" else {}
     mean = MovingAverage(model, average.decay) if average.kind == "ema" else None
+    progress = _Progress(advance, rows)
     trainer = _RatedTrainer(
         rates=rates or {},
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows), ranks.size),
         data_collator=collator,
         train_dataset=samples,
-        callbacks=[*([mean] if mean else []), SealCheckpoints(ranks), _Progress(advance, rows)],
+        callbacks=[*([mean] if mean else []), SealCheckpoints(ranks), progress],
     )
     trainer.remove_callback(PrinterCallback)
     if average.kind != "none" and is_deepspeed_zero3_enabled():
@@ -192,11 +208,13 @@ def train_adapter(
     if resumed and mean:
         mean.resume(resumed)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if progress.interrupted:
+        raise Interrupted
     losses = {}
     if mean:
         put_weights(model, mean.mean)
     elif average.kind == "interpolate":
-        of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size)
+        of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size, ranks)
         losses = interpolate(model, before, of_rows)
     if ranks.leads:
         _write_log(trainer, folder / "log.jsonl")
@@ -213,7 +231,7 @@ def _write_log(trainer: Trainer, file: Path) -> None:
 
 
 def _mean_loss(
-    model: PeftModel, collator: Collator, samples: Sequence[Sample], batch_size: int
+    model: PeftModel, collator: Collator, samples: Sequence[Sample], batch_size: int, ranks: Ranks
 ) -> float:
     """Mean over rows of their mean NLL."""
     forward = Forward(model)
@@ -222,6 +240,7 @@ def _mean_loss(
         for start in range(0, len(samples), batch_size):
             batch = Batch.on(model, collator(samples[start : start + batch_size]))
             losses += forward.losses(batch).tolist()
+            ranks.move()
     return sum(losses) / len(losses)
 
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from adaptinf.errors import UserError
+from adaptinf.files import write_atomically
 from selection import Selection
 from stages.arrays import centroids
 from stages.arrays.explanation import Explanation
 from stages.arrays.inputs import Inputs
 from stages.arrays.order import Files, Order
 from stages.arrays.summary import explanation_text, summary_text
-from stages.work import write_atomically
 
 SUFFIXES = (".parquet", ".json", ".jsonl")
 

@@ -8,15 +8,14 @@ from stages.cli.compare import compare_two
 from stages.cli.download import download_datasets as download_command
 from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
-from stages.cli.guard import guarded, single, umbrella
+from stages.cli.guard import LEAVES_WHOLE, RESUMES, guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.lmms import ask_tasks
 from stages.cli.report import forgetting_report as report_command
 from stages.cli.score import score_answers
 from stages.cli.select import select_rows
-
-RESUMES = "stopped; the same command goes on from here"
-LEAVES_WHOLE = "stopped; no file is half written"
+from stages.cli.status import show_status
+from stages.cli.verify import verify_files
 
 
 def run_lifelong() -> None:
@@ -44,6 +43,8 @@ def adaptinf() -> None:
     app.command("lmms")(guarded(ask_tasks, RESUMES))
     app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
+    app.command("status")(guarded(show_status, LEAVES_WHOLE))
+    app.command("verify")(guarded(verify_files, RESUMES))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):
         below.command(command.__name__)(guarded(command, LEAVES_WHOLE))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from stages.cli.guard import DEBUG
+from adaptinf.notice import Notice
+from stages.cli.guard import DEBUG, RESUMES
 
 BENCHMARKS = "Published ones (docs/scoring.md) and YAML files, divided by commas."
 
@@ -43,13 +44,16 @@ def evaluate_model(
     """Have a model answer benchmarks, and score the answers; after a stop it goes on."""
     from adaptinf.console import quiet_libraries
     from adaptinf.distributed import Ranks
-    from stages.evaluation import Order, evaluate, follow
-    from stages.scores import listed, progress_line
 
     quiet_libraries()
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    order = Order(model, adapter, names, data_dir, out, limit, batch_size, rules, dtype)
-    if not Ranks.of_launch().leads:
-        follow(order)
-        return
-    print(listed(evaluate(order, progress_line), as_json=json))
+    with Notice().listening(RESUMES) as notice:
+        from stages.evaluation import Order, evaluate, follow
+        from stages.scores import listed, progress_line
+
+        order = Order(model, adapter, names, data_dir, out, limit, batch_size, rules, dtype)
+        if not Ranks.of_launch().leads:
+            follow(order, notice)
+            return
+        outcomes = evaluate(order, progress_line, notice)
+    print(listed(outcomes, as_json=json))

@@ -1,4 +1,4 @@
-"""What all commands share: how a user's mistakes and Ctrl-C are answered."""
+"""What all commands share: how mistakes of a user, a full disk, and a stop are answered."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Any
 
 import typer
 
+from adaptinf.disk import full_disk
 from adaptinf.errors import UserError
+from adaptinf.notice import Interrupted
 
 DEBUG = typer.Option("--debug", help="Show the traceback of an error.")
+
+RESUMES = "stopped; the same command goes on from here"
+LEAVES_WHOLE = "stopped; no file is half written"
 
 Command = Callable[..., None]
 
@@ -35,20 +40,28 @@ def single(command: Command, *, interrupted: str) -> Callable[[], None]:
 
 
 def guarded(command: Command, interrupted: str) -> Command:
-    """The command with a user's mistakes told in lines, and Ctrl-C answered with what it means."""
+    """The command with a user's mistakes told in lines, and a stop answered with what it means.
+
+    A stop by Ctrl-C is status 130. One by notice is status 0: the machine asked for it, and whoever
+    started the command is to see it as no failure.
+    """
 
     @wraps(command)
     def wrapped(*, debug: bool, **arguments: Any) -> None:
         try:
             command(debug=debug, **arguments)
-        except UserError as error:
-            if debug:
+        except Exception as error:
+            told = error if isinstance(error, UserError) else full_disk(error)
+            if debug or told is None:
                 raise
-            print(*error.lines, sep="\n", file=sys.stderr)
+            print(*told.lines, sep="\n", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print(interrupted, file=sys.stderr)
             raise typer.Exit(130) from None
+        except Interrupted:
+            print(interrupted, file=sys.stderr)
+            raise typer.Exit(0) from None
 
     return wrapped
 

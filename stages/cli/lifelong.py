@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stages.cli.guard import DEBUG
+from adaptinf.notice import Notice
+from stages.cli.guard import DEBUG, RESUMES
 
 
 def run_lifelong(
@@ -49,15 +50,16 @@ def run_lifelong(
         if page is not None:
             print(f"\npage: {page.resolve()}")
         return
-    from stages.manager import follow
-    from stages.manager import run_lifelong as run
+    with Notice().listening(RESUMES) as notice:
+        from stages.manager import follow
+        from stages.manager import run_lifelong as run
 
-    if not Ranks.of_launch().leads:
-        follow(settings)
-        return
-    settings.output_dir.mkdir(parents=True, exist_ok=True)
-    console = make_console(settings.output_dir / "events.jsonl")
-    finished = run(settings, console, fresh=fresh)
+        if not Ranks.of_launch().leads:
+            follow(settings, notice)
+            return
+        settings.output_dir.mkdir(parents=True, exist_ok=True)
+        console = make_console(settings.output_dir / "events.jsonl")
+        finished = run(settings, console, fresh=fresh, notice=notice)
     if not finished.performed:
         console.line("nothing to do: every stage of this recipe is done")
     print(finished.table)

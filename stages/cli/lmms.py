@@ -45,10 +45,9 @@ def ask_tasks(
     After a stop it goes on; what is done is not asked again.
     """
     from adaptinf.console import quiet_libraries
-    from adaptinf.report import write_report
     from stages.lmms.bridge import Order, bridge, calls
     from stages.lmms.call import Call
-    from stages.reports import bridged_table
+    from stages.reports import bridged_table, write_run_report
 
     quiet_libraries()
     order = Order(
@@ -72,7 +71,7 @@ def ask_tasks(
         return
     bridge(order, lambda text: print(text, file=sys.stderr, flush=True))
     print(bridged_table(run))
-    print(f"report: {write_report(run).resolve()}")
+    print(f"report: {write_run_report(run).resolve()}")
 
 
 def _names(text: str) -> list[str]:

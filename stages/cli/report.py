@@ -31,11 +31,11 @@ def forgetting_report(
     """
     from adaptinf.report import write_report
     from stages.gate import check_losses
-    from stages.reports import tables_of
+    from stages.reports import tables_of, write_run_report
 
     print(tables_of(runs))
     if len(runs) == 1:
-        page = write_report(runs[0], out)
+        page = write_report(runs[0], out) if out else write_run_report(runs[0])
     else:
         from adaptinf.report.many import write_comparison
 

@@ -19,11 +19,13 @@ from typing import Any
 from adaptinf.errors import UserError
 from adaptinf.evaluation.bridged import FOLDER
 from adaptinf.evaluation.intervals import bootstrap_interval
+from stages.integrity import inspect_stage
 from stages.lmms import call
 from stages.lmms.call import Call
 from stages.lmms.results import NAME, TaskResult, read_results
 from stages.lmms.rows import Row, chosen, find_rows, source_of
 from stages.lock import locked
+from stages.record import DAMAGED, DONE
 from stages.work import Counts, Progress, Silent, Work
 
 VERSION = 1
@@ -76,11 +78,26 @@ def bridge(order: Order, tell: Callable[[str], None]) -> None:
             if not pending:
                 tell(f"{row.name}: all done before")
                 continue
+            _require_sound(row)
             tell(f"{row.name}: writing the model ({row.way})")
             with row.handed_over(source):
                 for work in pending:
                     tell(f"{row.name}: {work.folder.name} through lmms-eval {version}")
                     work.run(_Told(tell))
+
+
+def _require_sound(row: Row) -> None:
+    """Nobody is asked by means of damaged weights."""
+    for folder in row.reads:
+        known = any((folder / name).is_file() for name in (DONE, DAMAGED))
+        found = inspect_stage(folder)
+        if known and not found.is_sound:
+            raise UserError(
+                "the adapter is not as it was written",
+                where=str(folder),
+                seen=", ".join([*found.damaged, *found.missing]),
+                hint="adaptinf verify marks it, the next run-lifelong makes it anew",
+            )
 
 
 def calls(order: Order) -> list[str]:
@@ -130,6 +147,7 @@ def _works(order: Order, row: Row, version: str) -> list[Work]:
             inputs=inputs,
             folder=row.bridged / task,
             perform=partial(_perform, order.call, row, task),
+            reads=row.reads,
         )
         for task in order.tasks
     ]

@@ -35,6 +35,11 @@ class Row:
         return self.folder / "train" / "adapter"
 
     @property
+    def reads(self) -> tuple[Path, ...]:
+        """The finished stage whose adapter the model has; what lies below it is in its record."""
+        return () if self.way == "base" else (self.folder / "train",)
+
+    @property
     def on_top(self) -> Path | None:
         """The adapter that is not in the weights."""
         return self.adapter if self.way == "live" else None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from adaptinf.errors import UserError
+from adaptinf.features import batched
 from adaptinf.features.extractor import BatchFeatures
 from adaptinf.features.store import (
     SCORES,
@@ -207,3 +208,21 @@ def test_a_store_of_no_rows_is_a_store(tmp_path):
     assert load_gradients(tmp_path).shape == (0, DIM)
     assert load_embeddings(tmp_path).shape == (0, HIDDEN)
     assert load_scores(tmp_path).num_rows == 0
+
+
+def test_marks_that_are_half_written_are_no_beginning(tmp_path, monkeypatch):
+    batches = [np.arange(3)]
+    wrote = batched.write_atomically
+
+    def killed_at_the_last(file, content):
+        if file.name == "done.npy":
+            raise KeyboardInterrupt
+        wrote(file, content)
+
+    monkeypatch.setattr(batched, "write_atomically", killed_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        batched.BatchedArrays.begin(tmp_path, batches)
+    assert not batched.BatchedArrays.are_begun(tmp_path)
+    monkeypatch.undo()
+    batched.BatchedArrays.begin(tmp_path, batches)
+    assert batched.BatchedArrays(tmp_path, batches, {}).pending == [0]

@@ -1,7 +1,9 @@
-"""Runs a recipe in a process of its own and may kill that process in the middle of a stage.
+"""Runs a recipe in a process of its own and may end that process in the middle of a stage.
 
-``python driver.py RECIPE [--kill STEP/STAGE:CALLS] [key=value ...]``: SIGKILL when the stage has
-reported progress so many times.
+``python driver.py RECIPE [--kill WHERE:CALLS | --term WHERE:CALLS | --kill-after WHERE:SECONDS]
+[key=value ...]``, WHERE being STEP/STAGE: SIGKILL or SIGTERM when the stage has reported progress
+so many times, or SIGKILL at that moment after it has begun, wherever the process then is.
+``--freeze RANK@1-llava/train:CALLS`` or ``--hang``: see ``freeze``.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 
 @dataclass
-class KillingProgress:
+class EndingProgress:
+    number: int
     calls_left: int | None
 
     def total(self, rows: int, done: int = 0) -> None:
@@ -27,14 +31,16 @@ class KillingProgress:
     def advance(self, rows: int) -> None:
         if self.calls_left is not None:
             self.calls_left -= 1
-            if self.calls_left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.calls_left == 0:
+                os.kill(os.getpid(), self.number)
 
 
 @dataclass
-class KillingConsole:
+class EndingConsole:
     where: str = ""
+    number: int = signal.SIGKILL
     calls: int = 0
+    seconds: float | None = None
 
     def run_started(self, total_units: float, done_units: float = 0.0) -> None:
         pass
@@ -42,8 +48,13 @@ class KillingConsole:
     @contextmanager
     def stage(
         self, *, task: str, index: int, total: int, stage: str, units: float = 1.0
-    ) -> Iterator[KillingProgress]:
-        yield KillingProgress(self.calls if self.where == f"{index}/{stage}" else None)
+    ) -> Iterator[EndingProgress]:
+        here = self.where == f"{index}/{stage}"
+        if here and self.seconds is not None:
+            timer = threading.Timer(self.seconds, os.kill, [os.getpid(), self.number])
+            timer.daemon = True
+            timer.start()
+        yield EndingProgress(self.number, self.calls if here and self.calls else None)
 
     def line(self, text: str) -> None:
         print(text)
@@ -52,23 +63,78 @@ class KillingConsole:
         pass
 
 
+def ending_console(option: str, value: str) -> EndingConsole:
+    where, amount = value.rsplit(":", 1)
+    if option == "--kill-after":
+        return EndingConsole(where, seconds=float(amount))
+    number = {"--kill": signal.SIGKILL, "--term": signal.SIGTERM}[option]
+    return EndingConsole(where, number, calls=int(amount))
+
+
+def freeze(option: str, value: str) -> None:
+    """``RANK@STEP/STAGE:CALLS``: that rank stops there (SIGSTOP), or (--hang) does nothing more."""
+    from stages.work import Work
+
+    rank, where = value.split("@")
+    name, calls = where.rsplit(":", 1)
+    if rank != os.environ.get("RANK", "0"):
+        return
+    run = Work.run
+
+    def frozen(work: Work, progress: object, ranks: object = None) -> dict:
+        return run(work, FrozenProgress(progress, option, int(calls)), ranks)
+
+    def chosen(work: Work, progress: object, ranks: object = None) -> dict:
+        return (frozen if work.name == name else run)(work, progress, ranks)
+
+    Work.run = chosen
+
+
+@dataclass
+class FrozenProgress:
+    told: object
+    option: str
+    calls_left: int
+
+    def total(self, rows: int, done: int = 0) -> None:
+        self.told.total(rows, done)
+
+    def note(self, text: str) -> None:
+        self.told.note(text)
+
+    def advance(self, rows: int) -> None:
+        self.told.advance(rows)
+        self.calls_left -= 1
+        if self.calls_left == 0 and self.option == "--freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.calls_left == 0:
+            threading.Event().wait()
+
+
 def main() -> None:
     from adaptinf.console import quiet_libraries
     from adaptinf.distributed import Ranks
+    from adaptinf.notice import Interrupted, Notice
     from config import load_recipe
     from stages.manager import follow, run_lifelong
 
     quiet_libraries()
     recipe, *rest = sys.argv[1:]
-    console = KillingConsole()
-    if rest[:1] == ["--kill"]:
-        console.where, calls = rest[1].rsplit(":", 1)
-        console.calls = int(calls)
+    console = EndingConsole()
+    if rest and rest[0].startswith("--"):
+        if rest[0] in ("--freeze", "--hang"):
+            freeze(*rest[:2])
+        else:
+            console = ending_console(*rest[:2])
         rest = rest[2:]
-    if not Ranks.of_launch().leads:
-        follow(load_recipe(recipe, rest))
-        return
-    print(run_lifelong(load_recipe(recipe, rest), console).performed)
+    with Notice().listening("out of patience") as notice:
+        if not Ranks.of_launch().leads:
+            follow(load_recipe(recipe, rest), notice)
+            return
+        try:
+            print(run_lifelong(load_recipe(recipe, rest), console, notice=notice).performed)
+        except Interrupted:
+            print("interrupted")
 
 
 if __name__ == "__main__":

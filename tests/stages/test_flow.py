@@ -11,8 +11,9 @@ import pytest
 from config import Recipe
 from stages.context import Step
 from stages.flow import Rows, StepRows, foretold
+from stages.record import DONE
 from stages.walk import StepWorks
-from stages.work import DONE, Counts, Work, is_done
+from stages.work import Counts, Work, is_done
 
 
 @dataclass

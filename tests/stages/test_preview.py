@@ -18,8 +18,9 @@ from stages import context as context_module
 from stages.look import look_at
 from stages.manager import open_context
 from stages.preview import preview
+from stages.record import DONE
 from stages.walk import plan_walk
-from stages.work import DONE, Work
+from stages.work import Work
 
 # Rows of the datasets at scale 0.01 with at least four per skill, counted by hand.
 ROWS = {"llava": 30, "m3it": 25, "minigpt4": 4, "mantis": 14, "vision_flan": 18}

@@ -17,6 +17,7 @@ from adaptinf.data.sample import Sample, Turn
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
+from adaptinf.notice import Interrupted
 from adaptinf.routes import Placement
 from adaptinf.training.checkpoints import last_sealed
 from adaptinf.training.trainer import Average, TrainSettings, save_adapter, train_adapter
@@ -58,6 +59,7 @@ def run(
     kill_after: int | None = None,
     adapter: Mapping[str, Any] = MappingProxyType({}),
     average: Average | None = None,
+    ending: type[BaseException] = Killed,
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -67,7 +69,7 @@ def run(
         nonlocal rows
         rows += more
         if kill_after is not None and rows >= kill_after:
-            raise Killed
+            raise ending
 
     folder.mkdir(exist_ok=True)
     options = {"r": 4, "dropout": 0.1, **adapter}
@@ -113,6 +115,18 @@ def test_same_seed_gives_the_same_bytes_also_after_a_kill(
     assert (tmp_path / "c/checkpoints/checkpoint-3").is_dir()
     # Steps 4 and 5 are lost with the kill, steps 1 to 3 are not done again.
     assert run(tmp_path / "c", collator, samples) == 6 * 4
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_interrupted_it_saves_the_step_in_hand_and_ends_with_the_same_bytes(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    run(tmp_path / "a", collator, samples)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "c", collator, samples, kill_after=20, ending=Interrupted)
+    assert last_sealed(tmp_path / "c/checkpoints", Ranks()).name == "checkpoint-5"
+    # No step is done twice.
+    assert run(tmp_path / "c", collator, samples) == 4 * 4
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
 
 
@@ -200,7 +214,8 @@ def test_broken_checkpoints_are_not_loaded(
     optimiser.write_bytes(optimiser.read_bytes()[:-1])
     assert last_sealed(scratch, Ranks()) == scratch / "checkpoint-3"
     assert not (scratch / "checkpoint-6").exists()
-    (scratch / "checkpoint-3" / "sealed.json").unlink()
+    seal = scratch / "checkpoint-3" / "sealed.json"
+    seal.write_text(seal.read_text()[:-9])
     assert last_sealed(scratch, Ranks()) is None
     run(tmp_path / "c", collator, samples)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
