@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -219,6 +221,27 @@ def test_broken_checkpoints_are_not_loaded(
     assert last_sealed(scratch, Ranks()) is None
     run(tmp_path / "c", collator, samples)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_a_checkpoint_that_was_replaced_runs_no_code(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    """As hostile as a run folder on a shared disk: a pickle in place of the optimiser's state."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "RAN"),)
+
+    run(tmp_path / "a", collator, samples)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, kill_after=20)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        file = tmp_path / "c/checkpoints/checkpoint-3" / name
+        assert file.is_file()
+        file.write_bytes(pickle.dumps(Bomb()))
+    assert run(tmp_path / "c", collator, samples) == 9 * 4
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+    assert not (tmp_path / "RAN").exists()
 
 
 def test_base_weights_do_not_move(
