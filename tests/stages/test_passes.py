@@ -17,7 +17,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.features.glances import GlanceStore
 from stages.passes import PoolPass, filled_by_ranks
-from tests.stages.conftest import DRIVER, ROOT
+from tests.conftest import DRIVER, ROOT
 
 BATCHES = [np.array(rows) for rows in ([5, 0, 3, 1], [2, 4], [7, 6, 8])]
 VALUES = np.arange(18, dtype=np.float32).reshape(9, 2)
