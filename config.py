@@ -364,7 +364,7 @@ class Adapter(Section):
 
     route: Route = "lora"
     """Kind of adapter."""
-    r: Count = 16
+    r: Annotated[Count, Le(65_536)] = 16
     """Rank of the update; mixlora: factors that a row uses."""
     alpha: Positive | None = None
     """The update is scaled by alpha / r; null: 32; the authors of mixlora take twice num_experts.

@@ -5,9 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from adaptinf.errors import UserError
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether it can name what lies in a folder: text that does not lead out of it."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and name != "."
 
 
 @contextmanager

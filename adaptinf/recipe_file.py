@@ -29,6 +29,7 @@ _WORDS: dict[Any, str] = {
     tuple[str, ...]: "a list of names",
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_MOST = 50_000  # values; aliases of aliases make billions of a few lines
 _DEEPEST = 8  # no setting lies deeper, and YAML aliases can form a ring
 
 
@@ -106,6 +107,8 @@ class RecipeFile:
                 self.data = loader.construct_document(root)
         except OSError as error:
             raise UserError(f"cannot be read: {error.strerror}", where=self.file) from None
+        except RecursionError:
+            raise UserError("lists or mappings are nested too deep", where=self.file) from None
         except (yaml.YAMLError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{self.file}:{mark.line + 1}" if mark else self.file
@@ -123,7 +126,7 @@ class RecipeFile:
             return self._fault(key, "no value", "write key.sub=value", place=_COMMAND_LINE)
         try:
             self.data = _replaced(self.data, key, yaml.safe_load(raw))
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             return self._fault(key, "not a YAML value", seen=raw, place=_COMMAND_LINE)
         except LookupError as error:
             return self._fault(key, str(error.args[0]), place=_COMMAND_LINE)
@@ -142,10 +145,13 @@ class RecipeFile:
         elif detail["type"] == "told":
             self._fault(spot.key, detail["msg"])
         else:
-            near = difflib.get_close_matches(str(detail["input"]), spot.names, n=1)
+            seen = detail["input"]
+            # Lists are no names, and with aliases in them may be without end as text.
+            word = "" if isinstance(seen, list | dict) else str(seen)
+            near = difflib.get_close_matches(word, spot.names, n=1)
             hint = "".join(f"; did you mean {name!r}?" for name in near)
-            seen = _Seen(detail["input"])
-            self._fault(spot.key, "not allowed", f"allowed: {spot.allowed}{hint}", seen=seen)
+            allowed = f"allowed: {spot.allowed}{hint}"
+            self._fault(spot.key, "not allowed", allowed, seen=_Seen(seen))
 
     def _mark(self, node: yaml.Node, key: _Key) -> None:
         """Note the place of each key under ``node``, and the keys that are given twice."""
@@ -157,9 +163,13 @@ class RecipeFile:
                 if not name.tag.endswith(":merge"):
                     name.tag = "tag:yaml.org,2002:str"  # else a key such as `on` is no text
         else:
+            if "\0" in node.value:
+                self._fault(key, "a null byte, which no name can hold")
             return
         for part, start, child in children:
             below = (*key, part)
+            if len(self.places) > _MOST:
+                raise UserError("aliases make more of it than any recipe needs", where=self.file)
             first = self.places.get(below)
             self.places[below] = _Place(start.start_mark.line + 1, start.start_mark.column)
             if first:

@@ -69,7 +69,8 @@ def test_four_mistakes_are_told_at_once(mistakes):
         "recipe.yaml:5: select.budgett: unknown key; did you mean 'budget'?",
         "recipe.yaml:6: select.clusters: not allowed (seen: 'many'); allowed: 'auto', 'elbow', "
         "'silhouette' or a whole number >= 1",
-        "recipe.yaml:7: adapter.r: not allowed (seen: 0); allowed: a whole number >= 1",
+        "recipe.yaml:7: adapter.r: not allowed (seen: 0); allowed: a whole number >= 1 and "
+        "<= 65536",
     ]
 
 
@@ -440,7 +441,8 @@ def test_mistakes_of_the_command_line_come_after_those_of_the_file(mistakes):
     )
     assert told == [
         "recipe.yaml:4: select.budget: not allowed (seen: 0); allowed: a whole number >= 1",
-        "command line: adapter.r: not allowed (seen: 'big'); allowed: a whole number >= 1",
+        "command line: adapter.r: not allowed (seen: 'big'); allowed: a whole number >= 1 and "
+        "<= 65536",
         "command line: foo: no value; write key.sub=value",
         "command line: output_dir.x: unknown key; what it is part of is a value",
         "command line: seed: not a YAML value (seen: '[1')",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from adaptinf.adapters.adem import AdemConfig
@@ -73,12 +74,18 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     """The model with the adapter of ``folder``; every adapter tensor must find its place.
 
     Raises:
-        UserError: the folder's tensors and the model's adapter modules are not the same set.
+        UserError: the folder's tensors and the model's adapter modules are not the same set, or its
+            configuration is of no adapter for this model.
     """
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
-    wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    try:
+        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        raise UserError(
+            "no adapter for this model", where=str(folder), seen=f"{type(error).__name__}: {error}"
+        ) from error
     # Where this machine has the base model, so that PEFT looks nowhere else for it.
     wrapped.peft_config[wrapped.active_adapter].base_model_name_or_path = model.name_or_path
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:

@@ -73,7 +73,7 @@ def inspect_adapter(folder: Path) -> Inspection:
         if not file.is_file():
             hint = "give a folder such as runs/mine/steps/1-shop/train/adapter"
             raise UserError(f"no {file.name} here", where=str(folder), hint=hint)
-    told = json.loads(config.read_text())
+    told = _object(config)
     try:
         with safe_open(weights, "np") as stored:
             shapes = {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118
@@ -81,14 +81,32 @@ def inspect_adapter(folder: Path) -> Inspection:
         raise UserError("the adapter's file cannot be read", where=str(weights)) from error
     lineage = folder / "lineage.json"
     route = _route(told, shapes)
-    used = told["rank"] / told["num_experts"] if route == "mixlora" else 1.0
+    used = _used(told, config) if route == "mixlora" else 1.0
     return Inspection(
         route=route,
         base=str(told.get("base_model_name_or_path")),
         settings=told,
         shares=tuple(_share(part, shapes, used) for part in PARTS),
-        lineage=json.loads(lineage.read_text()) if lineage.is_file() else {},
+        lineage=_object(lineage) if lineage.is_file() else {},
     )
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError("not a JSON object", where=str(file))
+    return found
+
+
+def _used(told: dict[str, Any], file: Path) -> float:
+    """The part of MixLoRA's factors that a row uses."""
+    rank, experts = told.get("rank"), told.get("num_experts")
+    if not (isinstance(rank, int) and isinstance(experts, int) and experts > 0):
+        raise UserError("MixLoRA without its rank and num_experts", where=str(file))
+    return rank / experts
 
 
 def _route(told: dict[str, Any], shapes: dict[str, list[int]]) -> str:

@@ -18,13 +18,16 @@ def read_matrix(run: Path) -> AccuracyMatrix:
     """The matrix of a run, with the whole columns that came through lmms-eval.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or what is there is no matrix.
     """
     file = run / "matrix.json"
     if not file.is_file():
         hint = "give the output_dir of a run that has finished a step"
         raise UserError("no matrix.json here", where=str(run), hint=hint)
-    matrix = AccuracyMatrix.from_json(file.read_text(encoding="utf-8"))
+    try:
+        matrix = AccuracyMatrix.from_json(file.read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(str(error), where=str(file)) from None
     return bridged.joined(matrix, bridged_columns(run, matrix.steps))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from adaptinf.errors import UserError, suggestion
 from adaptinf.evaluation import metrics
 from adaptinf.evaluation.table import matrix_table
+from adaptinf.folders import is_plain_name
 
 ACCURACY = "accuracy"
 
@@ -78,6 +79,9 @@ class AccuracyMatrix:
         _check_names("step", self.steps)
         _check_names("benchmark", [benchmark.name for benchmark in self.benchmarks])
         for benchmark in self.benchmarks:
+            if not isinstance(benchmark.n, int):
+                told = f"accuracy matrix: {benchmark.name!r} has no number of items"
+                raise UserError(told, seen=benchmark.n)
             at = benchmark.learned_at
             if at is not None and (not isinstance(at, int) or at < 1):
                 raise UserError(
@@ -277,7 +281,7 @@ class AccuracyMatrix:
             columns = [BenchmarkColumn(**benchmark) for benchmark in content["benchmarks"]]
             grids = (content["scores"], content.get("intervals"), content.get("asked"))
             return cls(content["steps"], columns, *grids)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError("not an accuracy matrix in JSON", seen=str(error)) from None
 
     def table(self) -> str:
@@ -333,6 +337,9 @@ def _described(column: BenchmarkColumn) -> dict[str, object]:
 def _check_names(kind: str, names: Sequence[str]) -> None:
     if not names:
         raise UserError(f"accuracy matrix: it has no {kind}")
+    odd = next((name for name in names if not is_plain_name(name)), None)
+    if odd is not None:
+        raise UserError(f"accuracy matrix: no name of a {kind}", seen=odd)
     doubled = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if doubled is not None:
         raise UserError(f"accuracy matrix: {kind} named twice", seen=doubled)

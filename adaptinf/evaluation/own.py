@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,28 @@ import yaml
 from adaptinf.errors import UserError, suggestion
 from adaptinf.evaluation.benchmark import Benchmark, Marks, Question
 from adaptinf.evaluation.scorers import SCORERS, Scorer, scorer
+from adaptinf.folders import is_plain_name
 from adaptinf.plugins import load_function, plugin_file
 from adaptinf.scoring.items import percent
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _are_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_text, value)))
+
+
+_SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("name", is_plain_name, "no name of a folder"),
+    ("skill", _is_text, "no text"),
+    ("metric", is_plain_name, "no metric, and no file in the benchmark's folder"),
+    ("questions", _is_text, "no path"),
+    ("images", _is_text, "no path"),
+    ("max_new_tokens", lambda value: isinstance(value, int) and value > 0, "no whole number > 0"),
+    ("taught_by", _are_texts, "no list of datasets"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +86,15 @@ class OwnBenchmark(Benchmark):
             UserError: a line that is no JSON object or lacks a field, with file and line.
         """
         items = []
-        with self.questions.open() as lines:
-            for number, line in enumerate(lines, 1):
-                if limit is not None and len(items) >= limit:
-                    break
-                items.append(self._item(line, number))
+        try:
+            with self.questions.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    if limit is not None and len(items) >= limit:
+                        break
+                    items.append(self._item(line, number))
+        except (OSError, UnicodeDecodeError) as error:
+            where = str(self.questions)
+            raise UserError("the questions cannot be read", where=where, seen=str(error)) from None
         return items
 
     def unscored(self, questions: Sequence[Question]) -> str | None:
@@ -89,40 +113,63 @@ class OwnBenchmark(Benchmark):
         try:
             row = json.loads(line)
             images = row.get("image") or []
-            return Question(
+            question = Question(
                 question_id=str(row["question_id"]),
                 text=row["text"],
                 answer=str(row["answer"]),
                 images=(images,) if isinstance(images, str) else tuple(images),
             )
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            question = None
+        if question is None or not all(
+            isinstance(t, str) for t in (question.text, *question.images)
+        ):
             raise UserError(
                 "a benchmark line needs question_id, text and answer",
                 where=where,
                 seen=line.strip()[:80],
-            ) from error
+            )
+        return question
 
 
 def load_benchmark(file: Path) -> OwnBenchmark:
-    """Read one benchmark YAML; relative paths start at the YAML's folder."""
-    spec: Any = yaml.safe_load(file.read_text())
+    """Read one benchmark YAML; relative paths start at the YAML's folder.
+
+    A benchmark may come from a stranger: its name, which names a folder, and its metric's file lead
+    nowhere else.
+
+    Raises:
+        UserError: what is wrong with it, or an unknown metric.
+    """
+    spec = _spec(file)
     keys = {"name", "skill", "questions", "images", "metric", "max_new_tokens", "taught_by"}
     if not isinstance(spec, dict) or not {"name", "questions", "metric"} <= set(spec):
         raise UserError("a benchmark needs name, questions and metric", where=str(file), seen=spec)
     for key in set(spec) - keys:
         raise UserError("unknown key", where=str(file), seen=key, hint=suggestion(key, keys))
-    metric = str(spec["metric"])
+    for key, is_right, what in _SHAPES:
+        if key in spec and not is_right(spec[key]):
+            raise UserError(what, where=f"{file}: {key}", seen=spec[key])
+    metric = spec["metric"]
     plugin = plugin_file(metric, [file.parent])
     if plugin is None and metric not in SCORERS:
         hint = f"{suggestion(metric, SCORERS)}, or score.py:function"
         raise UserError("unknown metric", where=str(file), seen=metric, hint=hint)
     return OwnBenchmark(
-        name=str(spec["name"]),
-        skill=str(spec.get("skill", spec["name"])),
+        name=spec["name"],
+        skill=spec.get("skill", spec["name"]),
         questions=file.parent / spec["questions"],
         images=file.parent / spec.get("images", "."),
         metric=metric,
-        max_new_tokens=int(spec.get("max_new_tokens", 64)),
+        max_new_tokens=spec.get("max_new_tokens", 64),
         taught_by=tuple(spec.get("taught_by") or ()),
         plugin=plugin,
     )
+
+
+def _spec(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UserError(f"not valid YAML: {what}", where=str(file)) from None

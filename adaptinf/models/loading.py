@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from adaptinf.errors import UserError
@@ -42,7 +43,7 @@ def load_processor(source: ModelSource) -> ProcessorMixin:
     from transformers import AutoProcessor
 
     with _telling(source):
-        processor = AutoProcessor.from_pretrained(source.path, revision=source.revision)
+        processor = AutoProcessor.from_pretrained(source.path, **_asked(source))
     if getattr(processor, "chat_template", None) is None:
         raise UserError(
             "the model's processor has no chat template",
@@ -63,7 +64,7 @@ def load_model(source: ModelSource) -> PreTrainedModel:
         extra["attn_implementation"] = source.attention
     with _telling(source):
         model = AutoModelForImageTextToText.from_pretrained(
-            source.path, revision=source.revision, dtype=source.torch_dtype, **extra
+            source.path, dtype=source.torch_dtype, **_asked(source), **extra
         )
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     return model.to(device).eval()
@@ -74,7 +75,7 @@ def load_config(source: ModelSource) -> Any:
     from transformers import AutoConfig
 
     with _telling(source):
-        return AutoConfig.from_pretrained(source.path, revision=source.revision)
+        return AutoConfig.from_pretrained(source.path, **_asked(source))
 
 
 def model_fingerprint(source: ModelSource) -> str:
@@ -97,12 +98,27 @@ def _hub_commit(source: ModelSource) -> str:
     return commit or source.revision or "main"
 
 
+def _asked(source: ModelSource) -> dict[str, Any]:
+    """Code that comes with a model is never run, nor is anybody asked whether it may."""
+    return {"revision": source.revision, "trust_remote_code": False}
+
+
 @contextmanager
 def _telling(source: ModelSource) -> Iterator[None]:
     """Turns the many errors of a failed hub or folder load into one that says what to do."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    odd = (KeyError, TypeError, AttributeError, StrictDataclassError)  # of a strange configuration
     try:
         yield
-    except (OSError, ValueError) as error:
+    except UnpicklingError as error:
+        raise UserError(
+            "the model's weights are a pickle that wants to run code, which is refused",
+            where="model.name",
+            seen=source.name,
+            hint="take weights that are safetensors",
+        ) from error
+    except (OSError, ValueError, *odd) as error:
         raise UserError(
             f"the model cannot be loaded: {_first_line(error)}",
             where="model.name",

@@ -77,7 +77,7 @@ def read_findings(folder: Path) -> Findings:
     matrix = read_matrix(folder)
     environment = _read_json(folder / "environment.json")
     recipe_file = folder / "config.resolved.yaml"
-    recipe_text = recipe_file.read_text(encoding="utf-8") if recipe_file.is_file() else ""
+    recipe_text = _read_text(recipe_file) if recipe_file.is_file() else ""
     selections = {step: _selection(folder / "steps" / step) for step in matrix.steps[1:]}
     return Findings(
         folder=folder,
@@ -86,10 +86,24 @@ def read_findings(folder: Path) -> Findings:
         seconds=_seconds(folder / "cost.json"),
         recipe_text=recipe_text,
         recipe=_recipe(recipe_text, recipe_file),
-        versions={name: str(v) for name, v in environment.get("versions", {}).items()},
-        image_roots={name: Path(p) for name, p in environment.get("image_roots", {}).items()},
+        versions=_texts(environment, "versions", folder),
+        image_roots={n: Path(p) for n, p in _texts(environment, "image_roots", folder).items()},
         bridged=bridged_columns(folder, matrix.steps),
     )
+
+
+def _texts(environment: dict[str, Any], key: str, folder: Path) -> dict[str, str]:
+    found = environment.get(key, {})
+    if not isinstance(found, dict):
+        raise UserError(f"{key} are no object", where=str(folder / "environment.json"), seen=found)
+    return {name: str(value) for name, value in found.items()}
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError("not UTF-8", where=str(file)) from None
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -98,7 +112,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("not valid JSON", where=str(file), seen=str(error)) from None
     if not isinstance(content, dict):
         raise UserError("not a JSON object", where=str(file))
@@ -108,7 +122,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _recipe(text: str, file: Path) -> dict[str, Any]:
     try:
         recipe = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError("not valid YAML", where=str(file), seen=str(error)) from None
     return recipe if isinstance(recipe, dict) else {}
 
@@ -120,23 +134,23 @@ def _selection(step: Path) -> Selection | None:
         return None
     try:
         return Selection(
-            method=summary["method"],
-            pool_size=summary["n"],
-            selected=summary["selected"],
-            share=summary["share"],
+            method=str(summary["method"]),
+            pool_size=int(summary["n"]),
+            selected=int(summary["selected"]),
+            share={str(name): int(part) for name, part in summary["share"].items()},
             excluded=summary.get("excluded") or {},
             clusters=tuple(
                 Cluster(
                     name=str(entry["cluster"]),
-                    size=entry["size"],
-                    budget=entry["budget"],
+                    size=int(entry["size"]),
+                    budget=int(entry["budget"]),
                     scorer=entry.get("scorer"),
                     entropies=entry.get("entropies") or {},
                 )
                 for entry in summary.get("clusters") or []
             ),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             "a selection summary lacks a key", where=str(file), seen=str(error)
         ) from None
@@ -148,5 +162,5 @@ def _seconds(file: Path) -> dict[str, dict[str, float]]:
             step["step"]: {name: float(cost["seconds"]) for name, cost in step["stages"].items()}
             for step in _read_json(file).get("steps", [])
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError("a cost entry lacks a key", where=str(file), seen=str(error)) from None

@@ -7,13 +7,14 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from adaptinf.data.images import BadImage, locate
 from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.report.findings import Findings
 from adaptinf.report.wording import shortened
@@ -49,14 +50,13 @@ def thumbnail(root: Path | None, path: str) -> Thumbnail | None:
 
     Paths come from datasets, so that none may lead out of the root.
     """
-    relative = PurePosixPath(path)
-    if root is None or relative.is_absolute() or ".." in relative.parts:
+    if root is None:
         return None
     try:
-        with Image.open(root / relative) as image:
+        with Image.open(locate(root, path)) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))
             small = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (BadImage, OSError, ValueError, Image.DecompressionBombError):
         return None
     small.thumbnail((SIDE, SIDE))
     raw, kind = _encoded(small, "PNG", optimize=True), "png"

@@ -91,15 +91,24 @@ def _predictions(step: Path, benchmark: str) -> Iterator[dict[str, Any]]:
     file = step / "evaluate" / benchmark / "predictions.jsonl"
     if not file.is_file():
         return
-    needed = {"question_id", "prompt", "text", "answer", "score"}
     with file.open(encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
             try:
                 line = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 line = None
-            if not isinstance(line, dict) or not needed <= set(line):
+            if not isinstance(line, dict) or not _is_prediction(line):
                 raise UserError(
                     "not a line of predictions", where=f"{file}:{number}", seen=text.strip()[:80]
                 )
             yield line
+
+
+def _is_prediction(line: dict[str, Any]) -> bool:
+    images = line.get("images") or []
+    if not isinstance(images, list):
+        return False
+    texts = [line.get("prompt"), line.get("text"), line.get("answer"), *images]
+    named = isinstance(line.get("question_id"), str | int)
+    scored = isinstance(line.get("score"), int | float)
+    return named and scored and all(isinstance(text, str) for text in texts)

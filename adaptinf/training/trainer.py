@@ -117,12 +117,50 @@ class _Progress(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
-class _RatedTrainer(Trainer):
-    """A Trainer some of whose parameters have a learning rate of their own, on the same course."""
+_UIDS = "uids"
 
-    def __init__(self, rates: Mapping[str, float], **arguments: Any) -> None:
+
+def _named(collator: Collator, samples: Sequence[Sample]) -> dict[str, Any]:
+    """A batch that knows whose it is."""
+    return {**collator(samples), _UIDS: [sample.uid for sample in samples]}
+
+
+class _WatchedTrainer(Trainer):
+    """A Trainer that stops where the loss or its gradients are no numbers.
+
+    Of its parameters, some may have a learning rate of their own, on the same course.
+    """
+
+    def __init__(self, rates: Mapping[str, float], where: Path, **arguments: Any) -> None:
         self._rates = rates
+        self._where = where
+        self._uids: list[str] = []
         super().__init__(**arguments)
+
+    def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> torch.Tensor:
+        uids = inputs.pop(_UIDS)
+        loss = super().training_step(model, inputs, *rest, **named)
+        self._require_finite("the loss", loss, uids)
+        self._uids += uids
+        return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None:
+            self._require_finite("the length of the gradient", norm, self._uids)
+        self._uids = []
+        return norm
+
+    def _require_finite(self, what: str, value: Any, uids: Sequence[str]) -> None:
+        """Raises ``UserError``, before the optimiser has put it into a weight."""
+        value = float(value)
+        if not math.isfinite(value):
+            raise UserError(
+                f"{what} of optimiser step {self.state.global_step + 1} is no number",
+                where=str(self._where),
+                seen=f"{value}, of rows {', '.join(uids)}",
+                hint="lower train.learning_rate, or look at these rows; nothing of it was kept",
+            )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         fresh = self.optimizer is None
@@ -177,7 +215,8 @@ def train_adapter(
 
     Raises:
         UserError: no rows, a batch that the ranks cannot divide, a saved adapter that lacks
-            tensors, or weights in parts (ZeRO-3) that are to be averaged.
+            tensors, weights in parts (ZeRO-3) that are to be averaged, or a loss or gradient that
+            is no number, with the rows it came from; no weight has it then.
     """
     average, ranks = average or Average(), ranks or Ranks()
     samples, held_back = average.divided(samples, seed)
@@ -188,11 +227,12 @@ def train_adapter(
     before = trained_weights(model) if average.kind == "interpolate" else {}
     mean = MovingAverage(model, average.decay) if average.kind == "ema" else None
     progress = _Progress(advance, rows)
-    trainer = _RatedTrainer(
+    trainer = _WatchedTrainer(
         rates=rates or {},
+        where=folder,
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows), ranks.size),
-        data_collator=collator,
+        data_collator=partial(_named, collator),
         train_dataset=samples,
         callbacks=[*([mean] if mean else []), SealCheckpoints(ranks), progress],
     )

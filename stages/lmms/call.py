@@ -138,7 +138,7 @@ def look(python: str, *, live: bool) -> Environment:
     if program is None:
         raise UserError("no such Python", where="--python", seen=python)
     command = [program, "-c", _LOOK, *(["live"] if live else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
     try:
         version, lacks, versions = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
@@ -155,11 +155,13 @@ def run(command: list[str], log: Path) -> None:
             too, which `failure` tells in the same words.
     """
     # lmms-eval logs the token that it finds in the environment.
-    secrets = [v for name, v in os.environ.items() if name.endswith("TOKEN") and len(v) > 7]
+    named = ("TOKEN", "KEY")
+    secrets = [v for name, v in os.environ.items() if name.endswith(named) and len(v) > 7]
     with (
         log.open("w", encoding="utf-8") as kept,
         subprocess.Popen(
             command,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -178,6 +180,11 @@ def run(command: list[str], log: Path) -> None:
             raise
     if process.returncode != 0:
         raise failure(log, f"lmms-eval ended with status {process.returncode}")
+
+
+def _environment() -> dict[str, str]:
+    """So that ``-m`` takes no ``config.py`` of the folder in which one works."""
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 def failure(log: Path, what: str) -> UserError:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
 
 from adaptinf.adapters import attach, learning_rates
 from adaptinf.data.collator import Collator
@@ -221,6 +225,27 @@ def test_broken_checkpoints_are_not_loaded(
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
 
 
+def test_a_checkpoint_that_was_replaced_runs_no_code(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    """As hostile as a run folder on a shared disk: a pickle in place of the optimiser's state."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "RAN"),)
+
+    run(tmp_path / "a", collator, samples)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", collator, samples, kill_after=20)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        file = tmp_path / "c/checkpoints/checkpoint-3" / name
+        assert file.is_file()
+        file.write_bytes(pickle.dumps(Bomb()))
+    assert run(tmp_path / "c", collator, samples) == 9 * 4
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+    assert not (tmp_path / "RAN").exists()
+
+
 def test_base_weights_do_not_move(
     tmp_path: Path, collator: Collator, samples: list[Sample]
 ) -> None:
@@ -260,3 +285,41 @@ def test_extra_arguments_may_not_contradict_the_recipe(
 ) -> None:
     with pytest.raises(UserError, match=told):
         run(tmp_path / "a", collator, samples, extra=extra)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"), [("loss", "the loss"), ("gradient", "the length of the")]
+)
+def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
+    tmp_path: Path,
+    collator: Collator,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    told: str,
+) -> None:
+    calls = 0
+    whole = Trainer.training_step
+
+    def spoilt(self: Trainer, model: Any, *rest: Any, **named: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        loss = whole(self, model, *rest, **named)
+        if calls == 5 and what == "gradient":
+            next(p for p in model.parameters() if p.grad is not None).grad.fill_(float("nan"))
+        return loss * float("inf") if calls == 5 and what == "loss" else loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", spoilt)
+        with pytest.raises(UserError, match=f"{told}.* of optimiser step 5 is no number") as error:
+            run(tmp_path / "c", collator, samples)
+    named = re.findall(r"text:\w+", str(error.value))
+    # The second batch of the second epoch: four different rows of ours.
+    assert len(set(named)) == 4 and set(named) <= {sample.uid for sample in samples}
+    assert str(tmp_path / "c") in str(error.value)
+    scratch = tmp_path / "c/checkpoints"
+    assert [folder.name for folder in scratch.iterdir()] == ["checkpoint-3"]
+    assert not (tmp_path / "c/adapter").exists()
+    run(tmp_path / "a", collator, samples)
+    run(tmp_path / "c", collator, samples)
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
