@@ -19,14 +19,14 @@ def is_plain_name(name: object) -> bool:
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
+def whole(out: Path, hint: str = "give another folder to --out") -> Iterator[Path]:
     """A folder to write into, that becomes ``out`` when all of it is there.
 
     Raises:
         UserError: ``out`` is there already.
     """
     if out.exists():
-        raise UserError("already there", where=str(out), hint="give another folder to --out")
+        raise UserError("already there", where=str(out), hint=hint)
     draft = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

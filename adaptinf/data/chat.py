@@ -169,7 +169,9 @@ class Chat:
         as a whole only, and is taken for the same if it is made of the same pieces around its own
         text; if it is not, its own beginnings are rendered.
         """
-        pieces = [self._pieces(turn) for turn in turns]
+        return self._rendered(turns, [self._pieces(turn) for turn in turns])
+
+    def _rendered(self, turns: Sequence[Turn], pieces: Sequence[_Pieces]) -> Rendered:
         messages = self._messages(turns, pieces)
         text = self._whole(messages)
         frame = self._frame_of(turns, pieces)
@@ -189,7 +191,7 @@ class Chat:
         try:
             pieces = [self._pieces(turn) for turn in turns]
             frame = self._frame_of(turns, pieces) if self._passes_on else None
-            return frame.text(_texts(pieces)) if frame else self.rendered(turns).text
+            return frame.text(_texts(pieces)) if frame else self._rendered(turns, pieces).text
         except RenderError as error:
             return error
 

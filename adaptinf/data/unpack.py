@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from adaptinf.errors import UserError
+from adaptinf.folders import whole
 
 CHUNK = 1 << 20
 MAX_MEMBERS = 5_000_000
@@ -42,18 +43,8 @@ def unpack(archive: Path, target: Path, advance: Callable[[int], None] = lambda 
     Raises:
         UserError: such an archive, a broken or unknown one, no room, or a ``target`` that is there.
     """
-    if target.exists():
-        raise UserError("already there", where=str(target), hint="remove it, to unpack it anew")
-    draft = target.with_name(f"{target.name}.unpacking")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        with _members(archive) as members:
-            count = _write_all(archive, members, draft, advance)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return count
+    with whole(target, "remove it, to unpack it anew") as draft, _members(archive) as members:
+        return _write_all(archive, members, draft, advance)
 
 
 def _write_all(

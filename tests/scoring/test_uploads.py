@@ -24,17 +24,7 @@ from adaptinf.scoring.spreadsheet import spreadsheet
 from adaptinf.scoring.uploads import upload_files
 from stages.cli.guard import guarded, umbrella
 from stages.cli.score import score_answers
-
-
-def written(path: Path, content: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
-
-
-def lines(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from tests.scoring.test_benchmarks import lines, written
 
 
 def uploaded(name: str, labels: Path, answers: dict[str, str]) -> Files:
