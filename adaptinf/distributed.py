@@ -6,6 +6,7 @@ Imports no torch until ranks meet.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ class Ranks:
         self.meet()
         if self.size == 1:
             return
+        _leave_group()
         gone = self._open().add("gone", 1)
         self.waits = True
         while self.leads and gone < self.size:
@@ -130,3 +132,10 @@ class Ranks:
             again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             self._store = PrefixStore(f"adaptinf-{again}", store)
         return self._store
+
+
+def _leave_group() -> None:
+    """End the process group that a training has made; without, DeepSpeed may abort at exit."""
+    torch = sys.modules.get("torch")
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

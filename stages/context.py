@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -225,6 +226,11 @@ class Context:
             yield wrapped.train() if trainable else wrapped.eval()
         finally:
             detach(wrapped)
+
+    def forget_model(self) -> None:
+        """Load the model anew when it is next asked for."""
+        self._held = None
+        gc.collect()
 
     def media(self, label: str) -> Path:
         """Where images that come inside a task's annotations are put."""

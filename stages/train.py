@@ -81,6 +81,8 @@ def _train(
             ),
             advance=progress.advance,
         )
+    if recipe.train.deepspeed:
+        context.forget_model()  # its weights are left in parts, or in another type of number
     if context.ranks.leads:
         lineage: dict[str, object] = {
             "base": recipe.model.name,

@@ -17,7 +17,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for module in ("transformers", "peft"):
+    for module in ("transformers", "peft", "torch.distributed"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     if hub := sys.modules.get("huggingface_hub.utils"):
         hub.disable_progress_bars()

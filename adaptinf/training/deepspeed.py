@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from adaptinf.errors import UserError, suggestion
 
@@ -24,15 +28,27 @@ _ZERO2: dict[str, Any] = {
     "reduce_bucket_size": 50_000_000,
     "allgather_bucket_size": 50_000_000,
 }
-PRESETS: dict[str, dict[str, Any]] = {
-    "zero2": {**_COMMON, "zero_optimization": _ZERO2},
-    "zero2-offload": {
-        **_COMMON,
-        "zero_optimization": {**_ZERO2, "offload_optimizer": {"device": "cpu"}},
-    },
+_ZERO3: dict[str, Any] = {
+    "stage": 3,
+    "overlap_comm": True,
+    "contiguous_gradients": True,
+    "reduce_bucket_size": "auto",
+    "stage3_prefetch_bucket_size": "auto",
+    "stage3_param_persistence_threshold": "auto",
 }
-"""Stage 2 of ZeRO: the optimiser's state and gradients are in parts, the adapter is whole on every
-device. Offload keeps that state in the machine's memory."""
+_IN_MEMORY = {"device": "cpu"}
+_STAGES: dict[str, dict[str, Any]] = {
+    "zero2": _ZERO2,
+    "zero2_offload": {**_ZERO2, "offload_optimizer": _IN_MEMORY},
+    "zero3": _ZERO3,
+    "zero3_offload": {**_ZERO3, "offload_optimizer": _IN_MEMORY, "offload_param": _IN_MEMORY},
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    name: {**_COMMON, "zero_optimization": stage} for name, stage in _STAGES.items()
+}
+"""Stage 2 of ZeRO: the optimiser's state and gradients are in parts, the model is whole on every
+device. Stage 3: the model is in parts, too, and whole layer by layer as they compute. Offload keeps
+those parts in the machine's memory (Rajbhandari et al. 2020)."""
 
 
 def deepspeed_config(given: str | None) -> dict[str, Any] | str | None:
@@ -51,3 +67,31 @@ def deepspeed_config(given: str | None) -> dict[str, Any] | str | None:
             hint=suggestion(given, PRESETS),
         )
     return PRESETS[given]
+
+
+def in_parts(model: nn.Module) -> bool:
+    """Whether ZeRO-3 keeps the model's parameters in parts on several ranks."""
+    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
+@contextmanager
+def whole(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside, parameters that ZeRO-3 keeps in parts are whole, to be read; all ranks come here."""
+    parts = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not parts:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(parts):
+        yield
+
+
+def forget_configuration() -> None:
+    """Models that are loaded from here on are whole, though the last training was of parts.
+
+    Transformers asks a configuration that it remembers, and Accelerate holds it to the end.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()

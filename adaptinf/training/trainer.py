@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from peft import PeftModel, get_peft_model_state_dict
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors import safe_open
+from torch.utils.data import RandomSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -27,8 +29,9 @@ from adaptinf.features.inputs import Batch
 from adaptinf.features.taps import scoring_mode
 from adaptinf.notice import Interrupted
 from adaptinf.training.averages import MovingAverage, interpolate, put_weights, trained_weights
+from adaptinf.training.batches import UIDS, EvenOrder, Rows, TrainingCollator
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
-from adaptinf.training.deepspeed import deepspeed_config
+from adaptinf.training.deepspeed import deepspeed_config, forget_configuration, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +120,6 @@ class _Progress(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
-_UIDS = "uids"
-
-
-def _named(collator: Collator, samples: Sequence[Sample]) -> dict[str, Any]:
-    """A batch that knows whose it is."""
-    return {**collator(samples), _UIDS: [sample.uid for sample in samples]}
-
-
 class _WatchedTrainer(Trainer):
     """A Trainer that stops where the loss or its gradients are no numbers.
 
@@ -138,7 +133,7 @@ class _WatchedTrainer(Trainer):
         super().__init__(**arguments)
 
     def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> torch.Tensor:
-        uids = inputs.pop(_UIDS)
+        uids = inputs.pop(UIDS)
         loss = super().training_step(model, inputs, *rest, **named)
         self._require_finite("the loss", loss, uids)
         self._uids += uids
@@ -161,6 +156,16 @@ class _WatchedTrainer(Trainer):
                 seen=f"{value}, of rows {', '.join(uids)}",
                 hint="lower train.learning_rate, or look at these rows; nothing of it was kept",
             )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        order = super()._get_train_sampler(train_dataset)
+        batch_size = self.args.train_batch_size * self.args.world_size
+        # Where a model takes the mean of a batch's losses itself, one of no label has none.
+        if self.args.world_size == 1 or not self.model_accepts_loss_kwargs:
+            return order
+        if isinstance(order, RandomSampler):  # as Accelerate makes it the same on all ranks
+            order = SeedableRandomSampler(order.data_source, data_seed=self.args.data_seed)
+        return EvenOrder(order, batch_size)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         fresh = self.optimizer is None
@@ -206,7 +211,7 @@ def train_adapter(
     by, if it was: of held-back rows, by share of the trained weights.
 
     All ``ranks`` of a launch call it together and divide each batch; the leader writes. The result
-    is that of one rank but for rounding, dropout, and a last batch that is filled up.
+    is that of one rank but for rounding and dropout.
 
     Checkpoints stand in ``folder/checkpoints`` while it runs: called again after a kill, it goes on
     from the newest whole one and ends with the same bytes. ``advance`` hears of rows as they are
@@ -232,8 +237,12 @@ def train_adapter(
         where=folder,
         model=model,
         args=_arguments(settings, scratch, seed, math.ceil(len(samples) / rows), ranks.size),
-        data_collator=partial(_named, collator),
-        train_dataset=samples,
+        data_collator=(
+            TrainingCollator.in_step(collator, samples)
+            if settings.deepspeed and ranks.size > 1
+            else TrainingCollator(collator)
+        ),
+        train_dataset=Rows(samples),
         callbacks=[*([mean] if mean else []), SealCheckpoints(ranks), progress],
     )
     trainer.remove_callback(PrinterCallback)
@@ -248,6 +257,7 @@ def train_adapter(
     if resumed and mean:
         mean.resume(resumed)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    forget_configuration()
     if progress.interrupted:
         raise Interrupted
     losses = {}
@@ -256,10 +266,11 @@ def train_adapter(
     elif average.kind == "interpolate":
         of_rows = partial(_mean_loss, model, collator, held_back, settings.batch_size, ranks)
         losses = interpolate(model, before, of_rows)
-    if ranks.leads:
-        _write_log(trainer, folder / "log.jsonl")
-        save_adapter(model, folder / "adapter", base)
-    ranks.meet()
+    with whole(p for p in model.parameters() if p.requires_grad):
+        if ranks.leads:
+            _write_log(trainer, folder / "log.jsonl")
+            save_adapter(model, folder / "adapter", base)
+        ranks.meet()
     return losses
 
 
