@@ -487,9 +487,17 @@ class Train(Section):
     save_steps: Count | None = None
     """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
     deepspeed: str | None = None
-    """zero2, zero2-offload, or DeepSpeed's own JSON file."""
+    """zero2, zero2_offload, zero3, zero3_offload, or DeepSpeed's own JSON file."""
     extra: dict[str, Any] = {}
     """More arguments for transformers.TrainingArguments."""
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _deepspeed_is_known(cls, given: str | None) -> str | None:
+        presets = import_module("adaptinf.training.presets").PRESETS
+        if given is not None and given not in presets and not Path(given).is_file():
+            raise _told(f"neither a preset nor a file: {given!r}; {suggestion(given, presets)}")
+        return given
 
 
 class Evaluate(Section):
@@ -656,6 +664,15 @@ class Recipe(Section):
             what = f"featurize.gradients {kind!r} are of LoRA's matrices, which {adapter.route!r}"
             _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter
+
+    @field_validator("train")
+    @classmethod
+    def _weights_can_be_averaged(cls, train: Train, info: ValidationInfo) -> Train:
+        average = info.data.get("adapter", Adapter()).average
+        if average != "none" and (train.deepspeed or "").startswith("zero3"):
+            what = f"adapter.average {average!r} needs weights that are whole; give zero2"
+            _refuse({("deepspeed",): what})
+        return train
 
     @property
     def recipe_dir(self) -> Path:

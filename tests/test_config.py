@@ -187,6 +187,18 @@ def test_gradients_of_loras_matrices_need_a_route_that_has_them(write, mistakes,
     ]
 
 
+def test_deepspeed_is_a_preset_or_a_file(write, mistakes):
+    text = LEAST + "train: {deepspeed: zero-3}\n"
+    where = "recipe.yaml:4: train.deepspeed: "
+    told = "neither a preset nor a file: 'zero-3'; did you mean 'zero3'?"
+    assert mistakes(text) == [where + told]
+    Path("zero-3").write_text("{}")
+    assert load_recipe(write(text)).train.deepspeed == "zero-3"
+    told = "adapter.average 'ema' needs weights that are whole; give zero2"
+    text = LEAST + "train: {deepspeed: zero3}\nadapter: {average: ema}\n"
+    assert mistakes(text) == [where + told]
+
+
 def test_image_grounding_that_is_not_computed_selects_nothing(mistakes):
     text = f"{LEAST}featurize: {{grounding: null}}\nselect: "
     what = "needs image grounding, but featurize.grounding is null; give blank or drop"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from torch.utils.data import Dataset, Sampler
+from transformers import TrainerCallback, TrainerState
 
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import IGNORED
@@ -39,10 +40,12 @@ class Rows(Dataset[Row]):
         return Row(self._samples[index], index >= 0)
 
 
-class EvenOrder(Sampler[int]):
+class EvenOrder(Sampler[int], TrainerCallback):
     """Another order of ``Rows``, with the last batch filled up by a row that only goes along.
 
-    All ranks then have equal parts of every batch, and its loss is that of one rank.
+    All ranks then have equal parts of every batch, and its loss is that of one rank. Heard as a
+    callback, it has the order of the epoch that a training goes on in: where batches are passed
+    over after a resume, Accelerate's own ``set_epoch`` does not reach it (1.15).
     """
 
     def __init__(self, order: Any, batch_size: int) -> None:
@@ -56,10 +59,10 @@ class EvenOrder(Sampler[int]):
         yield from self._order
         yield from [-1] * (len(self) - len(self._order))
 
-    def set_epoch(self, epoch: int) -> None:
-        """Have the order of an epoch, counted from 0."""
+    def on_epoch_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Have the order of this epoch."""
         if hasattr(self._order, "set_epoch"):
-            self._order.set_epoch(epoch)
+            self._order.set_epoch(int(state.epoch or 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ from adaptinf.notice import Interrupted
 from adaptinf.training.averages import MovingAverage, interpolate, put_weights, trained_weights
 from adaptinf.training.batches import UIDS, EvenOrder, Rows, TrainingCollator
 from adaptinf.training.checkpoints import SealCheckpoints, last_sealed
-from adaptinf.training.deepspeed import deepspeed_config, forget_configuration, whole
+from adaptinf.training.deepspeed import forget_configuration, whole
+from adaptinf.training.presets import deepspeed_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,15 @@ class _WatchedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         order = super()._get_train_sampler(train_dataset)
-        batch_size = self.args.train_batch_size * self.args.world_size
-        # Where a model takes the mean of a batch's losses itself, one of no label has none.
-        if self.args.world_size == 1 or not self.model_accepts_loss_kwargs:
+        if self.args.world_size == 1:
             return order
         if isinstance(order, RandomSampler):  # as Accelerate makes it the same on all ranks
             order = SeedableRandomSampler(order.data_source, data_seed=self.args.data_seed)
-        return EvenOrder(order, batch_size)
+        batch_size = self.args.train_batch_size * self.args.world_size
+        # A model that takes the mean of a batch's losses itself has none of a batch without label.
+        even = EvenOrder(order, batch_size if self.model_accepts_loss_kwargs else 1)
+        self.add_callback(even)
+        return even
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         fresh = self.optimizer is None
