@@ -471,7 +471,9 @@ class Train(Section):
     batch_size: Count = 16
     """Rows in one forward pass, of all devices together."""
     accumulate: Count = 1
-    """Forward passes per optimiser step."""
+    """Forward passes per optimiser step; more, of fewer rows, where one does not fit the memory."""
+    group_by_length: Flag = False
+    """Rows of like lengths share a batch, so that less of it is padding; else they are mixed."""
     scheduler: Scheduler = "cosine"
     """Course of the learning rate."""
     warmup: Share = 0.03

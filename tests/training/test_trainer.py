@@ -23,8 +23,9 @@ from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.notice import Interrupted
 from adaptinf.routes import Placement
+from adaptinf.training import Average, TrainSettings, train_adapter
 from adaptinf.training.checkpoints import last_sealed
-from adaptinf.training.trainer import Average, TrainSettings, save_adapter, train_adapter
+from adaptinf.training.trainer import save_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
 
@@ -64,6 +65,7 @@ def run(
     adapter: Mapping[str, Any] = MappingProxyType({}),
     average: Average | None = None,
     ending: type[BaseException] = Killed,
+    more: Mapping[str, Any] = MappingProxyType({}),
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -82,13 +84,14 @@ def run(
         model,
         collator,
         samples,
-        TrainSettings(learning_rate=1e-2, epochs=3, batch_size=4, **settings),
+        TrainSettings(**{"learning_rate": 1e-2, "epochs": 3, "batch_size": 4, **settings}),
         folder,
         base="tiny",
         seed=5,
         rates=learning_rates(model, **options),
         average=average,
         advance=advance,
+        **more,
     )
     return rows
 
