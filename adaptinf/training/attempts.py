@@ -117,7 +117,6 @@ class Attempts:
             "its batch stays as large"
         )
         if done > begun:
-            trainer.model.zero_grad()
             ends.restore()
             trainer.keep_checkpoint()
 

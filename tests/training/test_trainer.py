@@ -291,7 +291,12 @@ def test_extra_arguments_may_not_contradict_the_recipe(
 
 
 @pytest.mark.parametrize(
-    ("what", "told"), [("loss", "the loss"), ("gradient", "the length of the")]
+    ("what", "told", "max_grad_norm"),
+    [
+        ("loss", "the loss", 1.0),
+        ("gradient", "the length of the", 1.0),
+        ("gradient", "the length of the", 0.0),
+    ],
 )
 def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     tmp_path: Path,
@@ -300,6 +305,7 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
     told: str,
+    max_grad_norm: float,
 ) -> None:
     calls = 0
     whole = Trainer.training_step
@@ -315,7 +321,7 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "training_step", spoilt)
         with pytest.raises(UserError, match=f"{told}.* of optimiser step 5 is no number") as error:
-            run(tmp_path / "c", collator, samples)
+            run(tmp_path / "c", collator, samples, max_grad_norm=max_grad_norm)
     named = re.findall(r"text:\w+", str(error.value))
     # The second batch of the second epoch: four different rows of ours.
     assert len(set(named)) == 4 and set(named) <= {sample.uid for sample in samples}
@@ -323,6 +329,6 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     scratch = tmp_path / "c/checkpoints"
     assert [folder.name for folder in scratch.iterdir()] == ["checkpoint-3"]
     assert not (tmp_path / "c/adapter").exists()
-    run(tmp_path / "a", collator, samples)
-    run(tmp_path / "c", collator, samples)
+    run(tmp_path / "a", collator, samples, max_grad_norm=max_grad_norm)
+    run(tmp_path / "c", collator, samples, max_grad_norm=max_grad_norm)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
