@@ -132,6 +132,9 @@ class Model(Section):
     """Number type of the frozen weights; auto: as they are stored."""
     attention: str | None = None
     """attn_implementation of Transformers; null: its own choice."""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """Bits that the frozen weights of the text layers are kept in, by bitsandbytes: 4bit (NF4,
+    computed in dtype), 8bit; null: as they are."""
 
 
 class Columns(Section):
@@ -350,6 +353,11 @@ class Place(Section):
     """The update is scaled by alpha / r; null: adapter.alpha."""
     learning_rate: Positive | None = None
     """Highest learning rate; null: train.learning_rate."""
+
+    @property
+    def is_whole_text(self) -> bool:
+        """Whether layers of the text are trained themselves."""
+        return self.part == "text" and self.r == "full"
 
     @field_validator("layers")
     @classmethod
@@ -658,6 +666,37 @@ class Recipe(Section):
             what = f"featurize.gradients {kind!r} are of LoRA's matrices, which {adapter.route!r}"
             _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter
+
+    @field_validator("adapter")
+    @classmethod
+    def _weights_can_be_changed(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
+        """What goes into the text's weights, or trains them, needs them whole."""
+        bits = info.data.get("model", Model()).quantize
+        if bits is None:
+            return adapter
+        faults: dict[_Loc, str] = {}
+        if adapter.across_steps == "merge_and_new":
+            what = f"no adapter can be merged into weights of model.quantize: {bits}"
+            faults["across_steps",] = f"{what}; give continue or new_per_task"
+        places = adapter.placement if isinstance(adapter.placement, tuple) else ()
+        trained: list[_Loc] = [("placement", i) for i, p in enumerate(places) if p.is_whole_text]
+        trained += [("route",)] if adapter.route == "full" else []
+        trained += [("placement",)] if adapter.placement == "full" else []
+        what = f"weights of model.quantize: {bits} cannot be trained themselves"
+        faults |= dict.fromkeys(trained, f"{what}; train lora on them, or leave model.quantize out")
+        if adapter.route == "dora" and bits == "8bit":
+            faults["route",] = "dora is not computed on model.quantize: 8bit; give 4bit there"
+        _refuse(faults)
+        return adapter
+
+    @field_validator("train")
+    @classmethod
+    def _weights_can_be_in_parts(cls, train: Train, info: ValidationInfo) -> Train:
+        bits = info.data.get("model", Model()).quantize
+        if bits is not None and (train.deepspeed or "").startswith("zero3"):
+            what = f"{train.deepspeed} cannot divide weights of model.quantize: {bits}"
+            _refuse({("deepspeed",): f"{what}; give zero2, or leave model.quantize out"})
+        return train
 
     @property
     def recipe_dir(self) -> Path:

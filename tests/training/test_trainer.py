@@ -66,6 +66,7 @@ def run(
     average: Average | None = None,
     ending: type[BaseException] = Killed,
     more: Mapping[str, Any] = MappingProxyType({}),
+    source: ModelSource = ModelSource("tiny"),  # noqa: B008, it is frozen
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -79,7 +80,7 @@ def run(
 
     folder.mkdir(exist_ok=True)
     options = {"r": 4, "dropout": 0.1, **adapter}
-    model = attach(load_model(ModelSource("tiny")), **options, seed=0).train()
+    model = attach(load_model(source), **options, seed=0).train()
     train_adapter(
         model,
         collator,
