@@ -132,6 +132,9 @@ class Model(Section):
     """Number type of the frozen weights; auto: as they are stored."""
     attention: str | None = None
     """attn_implementation of Transformers; null: its own choice."""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """Bits that the frozen weights of the text layers are kept in, by bitsandbytes: 4bit (NF4,
+    computed in dtype), 8bit; null: as they are."""
 
 
 class Columns(Section):
@@ -351,6 +354,11 @@ class Place(Section):
     learning_rate: Positive | None = None
     """Highest learning rate; null: train.learning_rate."""
 
+    @property
+    def is_whole_text(self) -> bool:
+        """Whether layers of the text are trained themselves."""
+        return self.part == "text" and self.r == "full"
+
     @field_validator("layers")
     @classmethod
     def _layers_are_a_choice(cls, layers: str) -> str:
@@ -471,7 +479,9 @@ class Train(Section):
     batch_size: Count = 16
     """Rows in one forward pass, of all devices together."""
     accumulate: Count = 1
-    """Forward passes per optimiser step."""
+    """Forward passes per optimiser step; more, of fewer rows, where one does not fit the memory."""
+    group_by_length: Flag = False
+    """Rows of like lengths share a batch, so that less of it is padding; else they are mixed."""
     scheduler: Scheduler = "cosine"
     """Course of the learning rate."""
     warmup: Share = 0.03
@@ -665,11 +675,40 @@ class Recipe(Section):
             _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter
 
+    @field_validator("adapter")
+    @classmethod
+    def _weights_can_be_changed(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
+        """What goes into the text's weights, or trains them, needs them whole."""
+        bits = info.data.get("model", Model()).quantize
+        if bits is None:
+            return adapter
+        faults: dict[_Loc, str] = {}
+        if adapter.across_steps == "merge_and_new":
+            what = f"no adapter can be merged into weights of model.quantize: {bits}"
+            faults["across_steps",] = f"{what}; give continue or new_per_task"
+        places = adapter.placement if isinstance(adapter.placement, tuple) else ()
+        trained: list[_Loc] = [("placement", i) for i, p in enumerate(places) if p.is_whole_text]
+        trained += [("route",)] if adapter.route == "full" else []
+        trained += [("placement",)] if adapter.placement == "full" else []
+        what = f"weights of model.quantize: {bits} cannot be trained themselves"
+        faults |= dict.fromkeys(trained, f"{what}; train lora on them, or leave model.quantize out")
+        if adapter.route == "dora" and bits == "8bit":
+            faults["route",] = "dora is not computed on model.quantize: 8bit; give 4bit there"
+        _refuse(faults)
+        return adapter
+
     @field_validator("train")
     @classmethod
-    def _weights_can_be_averaged(cls, train: Train, info: ValidationInfo) -> Train:
+    def _weights_can_be_in_parts(cls, train: Train, info: ValidationInfo) -> Train:
+        """What ZeRO-3 divides is neither averaged nor of fewer bits."""
         average = info.data.get("adapter", Adapter()).average
-        if average != "none" and (train.deepspeed or "").startswith("zero3"):
+        bits = info.data.get("model", Model()).quantize
+        if not (train.deepspeed or "").startswith("zero3"):
+            return train
+        if bits is not None:
+            what = f"{train.deepspeed} cannot divide weights of model.quantize: {bits}"
+            _refuse({("deepspeed",): f"{what}; give zero2, or leave model.quantize out"})
+        if average != "none":
             what = f"adapter.average {average!r} needs weights that are whole; give zero2"
             _refuse({("deepspeed",): what})
         return train

@@ -91,6 +91,7 @@ class Context:
             revision=recipe.model.revision,
             dtype=recipe.model.dtype,
             attention=recipe.model.attention,
+            quantize=recipe.model.quantize,
         )
 
     @cached_property
@@ -171,7 +172,7 @@ class Context:
 
     @cached_property
     def model_fingerprint(self) -> str:
-        """Names weights, dtype and attention kernel of the base model."""
+        """Names weights, dtype, attention kernel and bits of the base model."""
         return model_fingerprint(self.model_source)
 
     @cached_property

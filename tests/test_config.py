@@ -494,6 +494,29 @@ def test_resolved_yaml_says_everything_and_reads_back(write):
 
 
 @pytest.mark.parametrize(
+    ("bits", "setting", "told"),
+    [
+        ("4bit", "adapter.across_steps=merge_and_new", "give continue or new_per_task"),
+        ("8bit", "adapter.route=full", "train lora on them"),
+        ("4bit", "adapter.placement=full", "train lora on them"),
+        ("4bit", "adapter.placement=[{part: text}, {part: text, r: full}]", "train lora on them"),
+        ("8bit", "adapter.route=dora", "give 4bit there"),
+        ("4bit", "train.deepspeed=zero3", "give zero2"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_on_fewer_bits(mistakes, bits, setting, told):
+    (line,) = mistakes(LEAST, f"model.quantize={bits}", setting)
+    assert line.startswith(f"command line: {setting.split('=')[0]}")
+    assert f"model.quantize: {bits}" in line and told in line
+
+
+def test_fewer_bits_go_with_adapters_and_a_trained_connector(write):
+    placement = "adapter.placement=[{part: text}, {part: connector, r: full}]"
+    settings = ["model.quantize=4bit", "adapter.route=dora", placement, "train.deepspeed=zero2"]
+    assert load_recipe(write(LEAST), settings).model.quantize == "4bit"
+
+
+@pytest.mark.parametrize(
     ("method", "pool_budget", "expected"),
     [("adapt-inf", None, None), ("adapt-inf-lite", None, 40), ("adapt-inf-lite", 12, 12)],
 )

@@ -197,6 +197,7 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     import bench_adapters
     import bench_data
     import bench_selection
+    import bench_training
     import check_gate
     import check_probes
     import compare_routes
@@ -215,6 +216,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(check_probes.HEADS, found["lines"])
         if file == "docs/bench/data.json":
             return markdown(bench_data.HEADS, found["lines"])
+        if file == "docs/bench/training.json":
+            return markdown(bench_training.HEADS, found["lines"])
         if file == "docs/routes.json":
             return markdown(compare_routes.HEADS, found)
         if file == "docs/bench/adapters.json":

@@ -25,6 +25,8 @@ def quiet_libraries() -> None:
         datasets.disable_progress_bars()
     # DeepSpeed says on standard output, at import, that there is no GPU.
     logging.getLogger("DeepSpeed").addFilter(_is_not_about_the_cpu)
+    # And bitsandbytes, at every product of matrices in 8 bits, that it computes them in float16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if messages := sys.modules.get("transformers.utils.logging"):
         messages.disable_progress_bar()
         if os.environ["TRANSFORMERS_VERBOSITY"] == "error":

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerState
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import IGNORED
 from adaptinf.data.sample import Sample
+from adaptinf.training.grouping import GroupedRows
 
 UIDS = "uids"
 """Key of a batch's uids."""
@@ -38,6 +39,11 @@ class Rows(Dataset[Row]):
 
     def __getitem__(self, index: int) -> Row:
         return Row(self._samples[index], index >= 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have samples of a planned order in that of an epoch; data loaders call it."""
+        if isinstance(self._samples, GroupedRows):
+            self._samples.set_epoch(epoch)
 
 
 class EvenOrder(Sampler[int], TrainerCallback):
@@ -78,7 +84,7 @@ class TrainingCollator:
     companion: Sample | None = None
 
     @classmethod
-    def in_step(cls, collator: Collator, samples: Sequence[Sample]) -> Self:
+    def for_ranks(cls, collator: Collator, samples: Sequence[Sample]) -> Self:
         """For ranks that go through all modules together; one of these samples goes along."""
         seeing = [sample for sample in samples if sample.images]
         return cls(collator, min(seeing, key=lambda sample: len(sample.images), default=None))

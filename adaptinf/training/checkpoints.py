@@ -50,8 +50,13 @@ def last_sealed(folder: Path, ranks: Ranks) -> Path | None:
     return newest if ranks.leads else _newest(folder)
 
 
+def step_of(checkpoint: Path | None) -> int:
+    """The step of the optimiser that a checkpoint is of; 0 for the beginning."""
+    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+
+
 def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
+    found = sorted(folder.glob("checkpoint-*"), key=step_of)
     for checkpoint in reversed(found):
         if _is_whole(checkpoint):
             return checkpoint
