@@ -92,6 +92,7 @@ def training_arguments(settings: TrainSettings, scratch: Path, order: Order) -> 
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
+        "log_level_replica": "passive",  # other ranks say no more than the first
         "report_to": settings.report_to,
         "disable_tqdm": True,
         "remove_unused_columns": False,

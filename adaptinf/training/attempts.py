@@ -98,7 +98,7 @@ class Attempts:
         """
         done = max(trainer.state.global_step, begun)
         by_itself = not (self.ranks.size > 1 or trainer.is_deepspeed_enabled or trainer.updating)
-        after = done if by_itself else begun_again(self.scratch)
+        after = done if by_itself else _begun_again(self.scratch)
         plan = self.plan.halved(after)
         if plan is None:
             raise _too_long(trainer, done + 1)
@@ -108,12 +108,12 @@ class Attempts:
             raise UserError(
                 f"out of memory in optimiser step {done + 1}, rank {self.ranks.rank}",
                 where=str(self.folder),
-                seen=f"{self.plan.after(after).rows} rows in a forward pass of a device",
-                hint=f"the same command goes on from step {after + 1}, with {rows}",
+                seen=f"{_rows(self.plan.after(after).rows)} in a forward pass of a device",
+                hint=f"the same command goes on from step {after + 1}, with {_rows(rows)}",
             )
         self.plan = plan
         self.note(
-            f"out of memory: {rows} rows in a forward pass from optimiser step {after + 1} on; "
+            f"out of memory: {_rows(rows)} in a forward pass from optimiser step {after + 1} on; "
             "its batch stays as large"
         )
         if done > begun:
@@ -121,7 +121,11 @@ class Attempts:
             trainer.keep_checkpoint()
 
 
-def begun_again(scratch: Path) -> int:
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count > 1 else ''}"
+
+
+def _begun_again(scratch: Path) -> int:
     """The step that a process which comes after this one goes on from."""
     return step_of(last_sealed(scratch, Ranks()))
 

@@ -93,7 +93,7 @@ def test_a_step_keeps_its_rows_and_its_loss_in_smaller_passes(
     assert changes(tmp_path / "b") == [{"from_step": 5, "rows": 1}]
     assert [text.split(":")[1].split(" from")[0] for text in told] == [
         " 2 rows in a forward pass",
-        " 1 rows in a forward pass",
+        " 1 row in a forward pass",
     ]
     assert losses(tmp_path / "b")[:4] == losses(tmp_path / "a")[:4]
     assert losses(tmp_path / "b") == pytest.approx(losses(tmp_path / "a"), rel=1e-4)
@@ -160,7 +160,7 @@ def test_of_several_ranks_the_next_launch_goes_on_with_fewer_rows(
 ) -> None:
     given = {"ranks": TwoRanks(rank=0, size=2)}
     memory(rows=1, after=7)
-    told = "out of memory in optimiser step 8, rank 0.*goes on from step 6, with 1"
+    told = "out of memory in optimiser step 8, rank 0.*goes on from step 6, with 1 row"
     with pytest.raises(UserError, match=told):
         run(tmp_path / "a", collator, samples, more=given, save_steps=5)
     assert changes(tmp_path / "a") == [{"from_step": 6, "rows": 1}]
@@ -186,7 +186,7 @@ def test_weights_that_may_have_changed_are_not_gone_on_with(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", spoilt)
-        with pytest.raises(UserError, match="the same command goes on from step 4, with 2"):
+        with pytest.raises(UserError, match="the same command goes on from step 4, with 2 rows"):
             run(tmp_path / "b", collator, samples, adapter=PLAIN)
     run(tmp_path / "b", collator, samples, adapter=PLAIN)
     assert losses(tmp_path / "b") == pytest.approx(losses(tmp_path / "a"), rel=1e-4)
