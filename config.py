@@ -45,6 +45,10 @@ def _number(value: object) -> object:
         return value
 
 
+NEWER = "newer than the first release"
+"""Marks a setting whose default means what releases without it did: ``Annotated[Flag, NEWER]``.
+So their runs still go on."""
+
 Flag: TypeAlias = Annotated[bool, Strict()]
 Natural: TypeAlias = Annotated[int, Strict(), Ge(0)]
 Count: TypeAlias = Annotated[int, Strict(), Ge(1)]
@@ -96,6 +100,17 @@ class Section(BaseModel):
     """A part of the recipe: never changes once made, and refuses keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def lasting(self) -> dict[str, Any]:
+        """The settings as JSON, as a stage's fingerprint tells them in every release.
+
+        Those marked ``NEWER`` are left out where they have their default.
+        """
+        told = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            if NEWER in field.metadata and getattr(self, name) == field.default:
+                del told[name]
+        return told
 
 
 class Data(Section):

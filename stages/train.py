@@ -22,7 +22,7 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
     """Training of the adapter at the top of ``start``, or of a fresh one."""
     recipe = context.recipe
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
-    ours = recipe.train.model_dump(mode="json")
+    ours = recipe.train.lasting()
     ours.pop("save_steps")  # where it may be resumed from does not change the result
     return Work(
         step=step.name,
@@ -30,7 +30,7 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
         version=VERSION,
         settings={
             **ours,
-            "adapter": recipe.adapter.model_dump(mode="json"),
+            "adapter": recipe.adapter.lasting(),
             "max_length": recipe.data.max_length,
             "seed": recipe.seed,
         },
