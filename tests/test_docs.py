@@ -201,6 +201,7 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     import check_probes
     import compare_routes
     import compare_tiers
+    import soak
 
     import bench_features
     from pages import markdown
@@ -215,6 +216,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(check_probes.HEADS, found["lines"])
         if file == "docs/bench/data.json":
             return markdown(bench_data.HEADS, found["lines"])
+        if file == "docs/soak.json":
+            return markdown(soak.HEADS, found["lines"])
         if file == "docs/routes.json":
             return markdown(compare_routes.HEADS, found)
         if file == "docs/bench/adapters.json":
