@@ -501,6 +501,8 @@ class Train(Section):
     """Spend time to save memory."""
     save_steps: Count | None = None
     """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
+    keep_checkpoints: Annotated[Count, Ge(2)] = 2
+    """Newest checkpoints that are kept while a step trains; the last one may be half written."""
     deepspeed: str | None = None
     """zero2, zero2-offload, or DeepSpeed's own JSON file."""
     extra: dict[str, Any] = {}

@@ -23,7 +23,8 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
     recipe = context.recipe
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
     ours = recipe.train.lasting()
-    ours.pop("save_steps")  # where it may be resumed from does not change the result
+    for name in ("save_steps", "keep_checkpoints"):
+        ours.pop(name)  # where it may be resumed from does not change the result
     return Work(
         step=step.name,
         stage="train",

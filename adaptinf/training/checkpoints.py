@@ -51,12 +51,20 @@ def last_sealed(folder: Path, ranks: Ranks) -> Path | None:
 
 
 def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
-    for checkpoint in reversed(found):
-        if _is_whole(checkpoint):
-            return checkpoint
-        shutil.rmtree(checkpoint)
-    return None
+    """The newest whole one. What is newer goes, as does all that a kill has left half written."""
+    newest: Path | None = None
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        if newest is None and _is_whole(checkpoint):
+            newest = checkpoint
+        elif newest is None or not (checkpoint / _SEAL).is_file():
+            shutil.rmtree(checkpoint)
+    return newest
+
+
+def _step(checkpoint: Path) -> int:
+    """After which optimiser step it was written; -1 of a folder that no training names so."""
+    number = checkpoint.name.rsplit("-", 1)[1]
+    return int(number) if number.isdecimal() else -1
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -46,6 +46,7 @@ class TrainSettings:
     bf16: bool = False
     gradient_checkpointing: bool = False
     save_steps: int | None = None
+    keep_checkpoints: int = 2
     deepspeed: str | None = None
     workers: int = 0
     report_to: str | Sequence[str] = "none"
@@ -309,7 +310,7 @@ def _arguments(
         "deepspeed": deepspeed_config(settings.deepspeed),
         "save_strategy": "steps",
         "save_steps": settings.save_steps or steps_per_epoch,
-        "save_total_limit": 2,
+        "save_total_limit": settings.keep_checkpoints,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": settings.report_to,
