@@ -196,6 +196,7 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     import bench_adapters
     import bench_data
+    import bench_scale
     import bench_selection
     import check_gate
     import check_probes
@@ -216,6 +217,9 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(check_probes.HEADS, found["lines"])
         if file == "docs/bench/data.json":
             return markdown(bench_data.HEADS, found["lines"])
+        if file == "docs/scale.json":
+            assert found["lines"] == bench_scale.projected(ROOT / "docs/bench")
+            return markdown(bench_scale.HEADS, found["lines"])
         if file == "docs/soak.json":
             return markdown(soak.HEADS, found["lines"])
         if file == "docs/routes.json":
