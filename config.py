@@ -45,6 +45,10 @@ def _number(value: object) -> object:
         return value
 
 
+NEWER = "newer than the first release"
+"""Marks a setting whose default means what releases without it did: ``Annotated[Flag, NEWER]``.
+So their runs still go on."""
+
 Flag: TypeAlias = Annotated[bool, Strict()]
 Natural: TypeAlias = Annotated[int, Strict(), Ge(0)]
 Count: TypeAlias = Annotated[int, Strict(), Ge(1)]
@@ -96,6 +100,17 @@ class Section(BaseModel):
     """A part of the recipe: never changes once made, and refuses keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def lasting(self) -> dict[str, Any]:
+        """The settings as JSON, as a stage's fingerprint tells them in every release.
+
+        Those marked ``NEWER`` are left out where they have their default.
+        """
+        told = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            if NEWER in field.metadata and getattr(self, name) == field.default:
+                del told[name]
+        return told
 
 
 class Data(Section):
@@ -480,7 +495,7 @@ class Train(Section):
     """Rows in one forward pass, of all devices together."""
     accumulate: Count = 1
     """Forward passes per optimiser step; more, of fewer rows, where one does not fit the memory."""
-    group_by_length: Flag = False
+    group_by_length: Annotated[Flag, NEWER] = False
     """Rows of like lengths share a batch, so that less of it is padding; else they are mixed."""
     scheduler: Scheduler = "cosine"
     """Course of the learning rate."""
@@ -496,6 +511,8 @@ class Train(Section):
     """Spend time to save memory."""
     save_steps: Count | None = None
     """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
+    keep_checkpoints: Annotated[Count, Ge(2)] = 2
+    """Newest checkpoints that are kept while a step trains; the last one may be half written."""
     deepspeed: str | None = None
     """zero2, zero2_offload, zero3, zero3_offload, or DeepSpeed's own JSON file."""
     extra: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from stages.failure import failures_told, forget_failures
 from stages.heartbeat import Pulse
 from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
+from stages.logs import LOG, logged
 from stages.reports import tables_of, write_run_report
 from stages.results import Bill, build_matrix
 from stages.seals import seal_results
@@ -76,8 +77,10 @@ class _Company:
 
     def perform(self, work: Work, shown: Progress, ranks: Ranks) -> Mapping[str, Any]:
         """Run one work, from wherever an earlier try ended."""
+        LOG.info("begin %s", work.name)
         record = work.run(Heeding(self.pulse.begin(work, shown), self.notice), ranks)
         self.pulse.end()
+        LOG.info("done %s", work.name)
         return record
 
 
@@ -95,7 +98,12 @@ def run_lifelong(
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
         forget_failures(run)
-        with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+        with (
+            logged(run, ranks),
+            failures_told(recipe, notice),
+            ranks.stopping_together(),
+            watched(recipe, ranks) as pulse,
+        ):
             put_damaged_away(run, console)
             context = open_context(recipe, ranks=ranks)
             performed = _run(context, _Company(console, pulse, notice), fresh=fresh)
@@ -105,7 +113,12 @@ def run_lifelong(
 def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks, notice = Ranks.of_launch(), notice or Notice()
-    with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+    with (
+        logged(recipe.output_dir, ranks),
+        failures_told(recipe, notice),
+        ranks.stopping_together(),
+        watched(recipe, ranks) as pulse,
+    ):
         company = _Company(make_console(None), pulse, notice)
         # The leader has written the embedded world, and removed what is to be made anew.
         ranks.meet()

@@ -22,17 +22,16 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
     """Training of the adapter at the top of ``start``, or of a fresh one."""
     recipe = context.recipe
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
-    ours = recipe.train.model_dump(mode="json")
-    ours.pop("save_steps")  # where it may be resumed from does not change the result
-    if not recipe.train.group_by_length:
-        ours.pop("group_by_length")  # so runs of releases without it still go on
+    ours = recipe.train.lasting()
+    for name in ("save_steps", "keep_checkpoints"):
+        ours.pop(name)  # where it may be resumed from does not change the result
     return Work(
         step=step.name,
         stage="train",
         version=VERSION,
         settings={
             **ours,
-            "adapter": recipe.adapter.model_dump(mode="json"),
+            "adapter": recipe.adapter.lasting(),
             "max_length": recipe.data.max_length,
             "seed": recipe.seed,
         },

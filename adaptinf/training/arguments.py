@@ -30,6 +30,7 @@ class TrainSettings:
     bf16: bool = False
     gradient_checkpointing: bool = False
     save_steps: int | None = None
+    keep_checkpoints: int = 2
     deepspeed: str | None = None
     workers: int = 0
     report_to: str | Sequence[str] = "none"
@@ -89,7 +90,7 @@ def training_arguments(settings: TrainSettings, scratch: Path, order: Order) -> 
         "deepspeed": deepspeed_config(settings.deepspeed),
         "save_strategy": "steps",
         "save_steps": settings.save_steps or math.ceil(order.rows / settings.rows_per_step),
-        "save_total_limit": 2,
+        "save_total_limit": settings.keep_checkpoints,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "log_level_replica": "passive",  # other ranks say no more than the first

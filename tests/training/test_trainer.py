@@ -24,7 +24,7 @@ from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.notice import Interrupted
 from adaptinf.routes import Placement
 from adaptinf.training import Average, TrainSettings, train_adapter
-from adaptinf.training.checkpoints import last_sealed
+from adaptinf.training.checkpoints import _digests, last_sealed
 from adaptinf.training.trainer import save_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
@@ -227,6 +227,25 @@ def test_broken_checkpoints_are_not_loaded(
     assert last_sealed(scratch, Ranks()) is None
     run(tmp_path / "c", collator, samples)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
+
+
+def test_as_many_checkpoints_are_kept_as_asked_for(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    with pytest.raises(Killed):  # at the eighth step, before it is saved
+        run(tmp_path, collator, samples, save_steps=1, keep_checkpoints=3, kill_after=32)
+    kept = {folder.name for folder in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {"checkpoint-5", "checkpoint-6", "checkpoint-7"}
+
+
+def test_half_written_checkpoints_go(tmp_path: Path) -> None:
+    for name in ("checkpoint-2", "checkpoint-10", "checkpoint-9", "checkpoint-9.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"12")
+    for name in ("checkpoint-2", "checkpoint-9"):
+        (tmp_path / name / "sealed.json").write_text(json.dumps(_digests(tmp_path / name)))
+    assert last_sealed(tmp_path, Ranks()) == tmp_path / "checkpoint-9"
+    assert {folder.name for folder in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-9"}
 
 
 def test_a_checkpoint_that_was_replaced_runs_no_code(
