@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from stages.heartbeat import Pulse
 from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
 from stages.reports import tables_of, write_run_report
-from stages.results import Bill, build_matrix
+from stages.results import Bill, Spent, build_matrix
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
@@ -180,9 +179,9 @@ def _perform(
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
             company.notice.heed()
-            started = time.monotonic()
+            started = Spent.now()
             counts = company.perform(work, progress, context.ranks)["counts"]
-            bill.add(step.name, stage, time.monotonic() - started, counts["in"])
+            bill.add(step.name, stage, Spent.now().since(started), counts["in"])
             console.event("counted", work=work.name, **counts)
 
 

@@ -16,7 +16,10 @@ from config import Data, Recipe, Section, Select, Task, load_recipe, resolved_ya
 
 ROOT = Path(__file__).parent.parent
 # Whatever is no recipe (DeepSpeed presets) is JSON.
-SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+SHIPPED = [
+    path
+    for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    if path != ROOT / "configs/study/plan.yaml"  
 
 LEAST = "output_dir: runs/mine\ntasks:\n  - {dataset: llava}\n"
 
