@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from itertools import groupby
@@ -20,9 +21,10 @@ from stages.work import Work
 def share_stages(context: Context, siblings: Sequence[Path]) -> int:
     """Copy into a run what runs beside it have finished and it would make alike; how many stages.
 
-    Alike are stages of the same place and fingerprint, so that the run ends with the bytes that it
-    would have ended with. All that a step has of a stage comes from one sibling or not at all, and
-    with it goes what ``cost.json`` there tells of it: a bill is that of a run that stands alone.
+    Alike are stages of the same place and fingerprint that read the same folders, so that the run
+    ends with the bytes that it would have ended with. All that a step has of a stage comes from one
+    sibling or not at all, and with it goes what ``cost.json`` there tells of it: the bill is that
+    of a run that stands alone.
 
     Raises:
         UserError: another process is at work in the run folder.
@@ -67,8 +69,13 @@ def _twin(work: Work, context: Context, sibling: Path) -> Path:
 
 
 def _is_alike(work: Work, twin: Path) -> bool:
+    """Made from the same inputs, and out of the same folders, which ``DONE`` tells as well."""
     record = read_record(twin)
-    return record is not None and record["fingerprint"] == work.fingerprint
+    if record is None or record["fingerprint"] != work.fingerprint:
+        return False
+    return record.get("read", {}).keys() == {
+        os.path.relpath(place, work.folder) for place in work.reads
+    }
 
 
 def _take_images(media: Path, context: Context, sibling: Path) -> None:
