@@ -104,15 +104,11 @@ def _margin(found: Mapping[str, Any] | None) -> str:
 
 def _answers(results: Mapping[str, Any]) -> str:
     heads = {
-        **{"table": "setting", "at": "held equal", "question": f"is {results['primary']} better?"},
-        **{"difference": "difference", "answer": "answer", "why": "because"},
+        **{"table": "setting", "at": "held equal", "method": "is", "against": "better than"},
+        **{"figure": "in", "difference": "difference", "answer": "answer", "why": "because"},
     }
     rows = [
-        {
-            **answer,
-            "question": f"than {answer['against']}, {FIGURES[answer['figure']]}",
-            "difference": _margin(answer),
-        }
+        {**answer, "figure": FIGURES[answer["figure"]], "difference": _margin(answer)}
         for answer in results["answers"]
     ]
     told = "Yes where the whole interval lies on the better side of 0, no everywhere else.\n\n"

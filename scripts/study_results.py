@@ -177,17 +177,24 @@ def _paired(
 
 
 def _answers(book: _Book, table: Table) -> list[dict[str, Any]]:
-    """Does the primary method do better? Yes where the whole interval says so, else no."""
+    """Is it better? Yes where the whole interval says so, else no.
+
+    Asked of the primary method against all that the table holds it against; where that is itself
+    among these, of every other way against the primary one.
+    """
     primary = book.plan.primary
-    if primary in table.against or primary not in table.ways:
-        return []
+    if primary in table.against:
+        contests = [(way, primary) for way in table.ways if way not in table.against]
+    else:
+        contests = [(primary, other) for other in table.against if primary in table.ways]
     answers = []
-    for other in table.against:
+    for way, other in contests:
         for figure in ASKED:
-            apart = _paired(book, table, primary, other, figure)
+            apart = _paired(book, table, way, other, figure)
             if apart is not None:
-                told = {"table": table.title, "at": table.at, "against": other, "figure": figure}
-                answers.append({**told, **apart, **_verdict(apart, SIGNS[figure])})
+                told = {"table": table.title, "at": table.at, "method": way, "against": other}
+                verdict = _verdict(apart, SIGNS[figure])
+                answers.append({**told, "figure": figure, **apart, **verdict})
     return answers
 
 

@@ -73,9 +73,8 @@ def _is_alike(work: Work, twin: Path) -> bool:
     record = read_record(twin)
     if record is None or record["fingerprint"] != work.fingerprint:
         return False
-    return record.get("read", {}).keys() == {
-        os.path.relpath(place, work.folder) for place in work.reads
-    }
+    read = {os.path.relpath(place, work.folder) for place in work.reads}
+    return set(record.get("read", {})) == read
 
 
 def _take_images(media: Path, context: Context, sibling: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +96,13 @@ def test_every_run_of_the_plan_has_a_valid_recipe() -> None:
     assert len(plan.cells(["main"], ("random", "adapt-inf"), (0, 3))) == 4
 
 
+def test_the_page_of_results_is_that_of_its_numbers() -> None:
+    numbers, page = ROOT / "docs/results.json", ROOT / "docs/results.md"
+    assert numbers.exists() == page.exists()
+    if page.exists():
+        assert page.read_text() == study_pages.page_of(json.loads(numbers.read_text()))
+
+
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main(["run", str(tmp_path), "--methods", "adapt-ing"]) == 2
     assert "did you mean 'adapt-inf'?" in capsys.readouterr().err
@@ -127,21 +134,27 @@ def test_processor_seconds_of_choosing_and_training() -> None:
     assert study_results.cpu_seconds(steps) == (13.75, 10.0)
 
 
+def test_variants_are_held_against_the_primary_method(figures: Callable[..., dict]) -> None:
+    of_parts = figures(2, ["random", "adapt-inf"], random=[1, 1], adapt_inf=[2, 3], joined=[9, 9])
+    told = [(a["method"], a["against"], a["figure"]) for a in of_parts["answers"]]
+    assert told == [("joined", "adapt-inf", figure) for figure in study_results.ASKED]
+
+
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict]:
-    """Results of a table of which the averages by way and seed are given; the rest is alike."""
+    """Results of a table of which the averages by way and seed are given; all else is alike."""
 
-    def of(seeds: int, **averages: list[float]) -> dict:
-        table = study_plan.Table("t", "T", "budget", "main", seeds, ["random"], list(averages))
+    def of(seeds: int, against: Sequence[str] = ("random",), **averages: list[float]) -> dict:
+        ways = [way.replace("_", "-") for way in averages]
+        table = study_plan.Table("t", "T", "budget", "main", seeds, against, ways)
         plan = replace(study_plan.read_plan(), tables=[table])
 
         def ended(folder: Path, world: str) -> study_results.Ended:
             way, seed = folder.name.rsplit("-", 1)
             same = dict.fromkeys(study_results.SIGNS, 1.0)
-            average = averages[way.replace("-", "_")][int(seed)]
+            average = float(averages[way.replace("-", "_")][int(seed)])
             return study_results.Ended({**same, "average_accuracy": average}, {"digit": average})
 
-        plan = replace(plan, tables=[replace(table, ways=[w.replace("_", "-") for w in averages])])
         monkeypatch.setattr(study_results, "ended", ended)
         monkeypatch.setattr(study_results, "are_sealed", lambda folder: True)
         monkeypatch.setattr(study_results, "_pool", lambda book, table: None)
@@ -172,5 +185,6 @@ def test_differences_are_paired_and_answered(figures: Callable[..., dict]) -> No
     assert sure["answers"][0]["why"] == "worse"
     assert sure["losses"][0]["beyond_chance"]
     page = study_pages.page_of(sure)
+    assert "| T | budget | adapt-inf | random | final average accuracy | -3.0 ± 2.5 | no |" in page
     assert "| T | adapt-inf | final average accuracy | random | -3.0 ± 2.5 | yes |" in page
     assert "| digit | 60.0 | 57.0 | -3.0 ± 2.5 |" in page
