@@ -55,27 +55,29 @@ def _told(results: Mapping[str, Any]) -> str:
 
 
 def _summary(results: Mapping[str, Any]) -> str:
-    rows, against = results["summary"], results["against"]
-    return f"## {results['title']}\n\n{_figures(rows, against)}"
+    return _side({**results, "rows": results["summary"]})
 
 
 def _side(table: Mapping[str, Any]) -> str:
-    seeds = f"{table['seeds']} seeds."
-    return f"## {table['title']}\n\n{seeds}\n\n{_figures(table['rows'], table['against'])}"
+    """A table of figures, nothing where no run of it is finished."""
+    seeds = f"{table['seeds']} seed{'s' * (table['seeds'] > 1)}."
+    return f"## {table['title']}\n\n{seeds}\n\n{_figures(table)}" if table["rows"] else ""
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], against: Sequence[str]) -> str:
+def _figures(table: Mapping[str, Any]) -> str:
     """Figures of each way, and for the first two their paired differences."""
+    against = table["against"]
     heads = {"method": "method"}
     for figure, head in FIGURES.items():
         heads[figure] = head
         if figure in ("average_accuracy", "forgetting_end_drop"):
             heads |= {f"{figure} {way}": f"difference to {way}" for way in against}
-    return markdown(heads, [_worded(row, against) for row in rows])
+    return markdown(heads, [_worded(row, table["seeds"], against) for row in table["rows"]])
 
 
-def _worded(row: Mapping[str, Any], against: Sequence[str]) -> dict[str, str]:
-    cells = {"method": str(row["method"])}
+def _worded(row: Mapping[str, Any], seeds: int, against: Sequence[str]) -> dict[str, str]:
+    partly = f" ({row['seeds']} of {seeds} seeds)" if row["seeds"] < seeds else ""
+    cells = {"method": row["method"] + partly}
     for figure in FIGURES:
         found = row[figure]
         digits = {"selection_cost_share": 2, "choosing_and_training_seconds": 0}.get(figure, 1)
@@ -117,10 +119,10 @@ def _answers(results: Mapping[str, Any]) -> str:
 
 def _cost(results: Mapping[str, Any]) -> str:
     """Whether the primary method keeps its bill."""
-    row = next(row for row in results["summary"] if row["method"] == results["primary"])
-    share = row["selection_cost_share"]
-    if share is None:
+    rows = [row for row in results["summary"] if row["method"] == results["primary"]]
+    if not rows:
         return ""
+    share = rows[0]["selection_cost_share"]
     kept = "yes" if share["mean"] <= 1 else "no"
     return (
         "## The bill\n\nChoosing is the feature pass, first looks, selection and pruning. CPU"

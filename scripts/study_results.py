@@ -47,8 +47,8 @@ class Ended:
 def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
     """Everything that ``docs/results.json`` holds.
 
-    A way has the seeds that are finished, a difference those that both have. Raises ``UserError``
-    where nothing is finished.
+    A way has the seeds that are finished, a difference those that both have; tables that hold
+    nothing against anything are left out. Raises ``UserError`` where nothing is finished.
     """
     book = _Book(plan, runs)
     cells = plan.cells((), (), ())
@@ -56,7 +56,7 @@ def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
     if len(missing) == len(cells):
         raise UserError("no run of the study is finished", where=str(runs))
     first, *rest = plan.tables
-    summary = [_row(book, first, way) for way in first.ways]
+    held = [table for table in plan.tables if table.against]
     return {
         "primary": plan.primary,
         "measure": plan.measure,
@@ -68,10 +68,10 @@ def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
         "rare_skills": rare_skills(plan.world_of(Cell(first.setting, plan.primary, 0))),
         "against": list(first.against),
         "title": first.title,
-        "summary": summary,
-        "tables": [_table(book, table) for table in rest],
-        "answers": [a for table in plan.tables for a in _answers(book, table)],
-        "losses": [loss for table in plan.tables for loss in _losses(book, table)],
+        "summary": _rows(book, first),
+        "tables": [_table(book, table) for table in rest if table in held],
+        "answers": [answer for table in held for answer in _answers(book, table)],
+        "losses": [loss for table in held for loss in _losses(book, table)],
         "skills": _skills(book, first),
     }
 
@@ -146,13 +146,20 @@ def _table(book: _Book, table: Table) -> dict[str, Any]:
         "title": table.title,
         "seeds": table.seeds,
         "against": list(table.against),
-        "rows": [_row(book, table, way) for way in table.ways],
+        "rows": _rows(book, table),
     }
+
+
+def _rows(book: _Book, table: Table) -> list[dict[str, Any]]:
+    """A row for each way of which a run is finished."""
+    rows = [_row(book, table, way) for way in table.ways]
+    return [row for row in rows if row["seeds"]]
 
 
 def _row(book: _Book, table: Table, way: str) -> dict[str, Any]:
     """A way's figures, each with its paired difference to those of ``against``."""
-    row: dict[str, Any] = {"method": way}
+    finished = [seed for seed in range(table.seeds) if book.of(Cell(table.setting, way, seed))]
+    row: dict[str, Any] = {"method": way, "seeds": len(finished)}
     for figure in SIGNS:
         values = book.column(table, way, figure)
         if not values:
