@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--list", action="store_true", help="say which runs these are; make none")
     tables = commands.add_parser("tables", help="read finished runs, write the results")
     tables.add_argument("--out", type=Path, default=ROOT / "docs/results", help="without suffix")
+    tables.add_argument(
+        "--report", type=Path, help="also a forgetting-report page, of the first seed's runs"
+    )
     for command in (run, tables):
         command.add_argument("runs", type=Path, help="folder of the runs")
         command.add_argument("--reduced", action="store_true", help="the small version for tests")
@@ -92,7 +95,8 @@ def check_names(plan: Plan, options: argparse.Namespace) -> None:
 
 
 def write_tables(plan: Plan, options: argparse.Namespace) -> int:
-    """Write the results as JSON and as Markdown, and print the latter."""
+    """Write the results as JSON and as Markdown, print the latter; the page if asked for."""
+    from stages.seals import are_sealed
     from study_pages import page_of
     from study_results import results_of
 
@@ -100,6 +104,12 @@ def write_tables(plan: Plan, options: argparse.Namespace) -> int:
     text = page_of(results)
     options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(text)
+    if options.report:
+        from adaptinf.report.many import write_comparison
+
+        first = plan.cells([plan.tables[0].name], (), [0])
+        found = [options.runs / cell.name for cell in first]
+        write_comparison([run for run in found if are_sealed(run)], options.report)
     print(text, end="")
     return 0
 
