@@ -16,7 +16,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from adaptinf.files import write_atomically
-from adaptinf.notice import Notice
+from adaptinf.notice import Interrupted, Notice
 from config import Recipe, resolved_yaml
 from stages.context import Context, Step
 from stages.environment import write_environment
@@ -180,7 +180,11 @@ def _perform(
         for work in works:
             company.notice.heed()
             started = Spent.now()
-            counts = company.perform(work, progress, context.ranks)["counts"]
+            try:
+                counts = company.perform(work, progress, context.ranks)["counts"]
+            except Interrupted:
+                bill.add(step.name, stage, Spent.now().since(started), 0)
+                raise
             bill.add(step.name, stage, Spent.now().since(started), counts["in"])
             console.event("counted", work=work.name, **counts)
 

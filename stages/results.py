@@ -72,7 +72,7 @@ class Spent:
 
 
 class Bill:
-    """``cost.json``: seconds and rows of every stage, of the tries that were not killed.
+    """``cost.json``: seconds and rows of every stage, of all tries but those that were killed.
 
     ``seconds`` are those of the clock, ``cpu_seconds`` those that the leader's process computed,
     all its threads together: other work on the machine hardly touches them.

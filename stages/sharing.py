@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptinf.files import write_atomically
+from adaptinf.folders import whole
 from stages.context import Context
 from stages.lock import locked
 from stages.record import DONE, read_record
@@ -24,7 +25,7 @@ def share_stages(context: Context, siblings: Sequence[Path]) -> int:
     Alike are stages of the same place and fingerprint that read the same folders, so that the run
     ends with the bytes that it would have ended with. All that a step has of a stage comes from one
     sibling or not at all, and with it goes what ``cost.json`` there tells of it: the bill is that
-    of a run that stands alone.
+    of a run that stands alone. A stage that is in the run's own bill is left to it.
 
     Raises:
         UserError: another process is at work in the run folder.
@@ -35,7 +36,8 @@ def share_stages(context: Context, siblings: Sequence[Path]) -> int:
         for works in plan_walk(context):
             for stage, group in groupby(works.ordered, key=lambda work: work.stage):
                 alike = list(group)
-                sibling = _sibling(alike, context, siblings)
+                begun = bill.cost_of(works.step.name, stage) is not None
+                sibling = None if begun else _sibling(alike, context, siblings)
                 if sibling is None:
                     continue
                 if stage == "ingest":
@@ -48,20 +50,13 @@ def share_stages(context: Context, siblings: Sequence[Path]) -> int:
 
 
 def _sibling(works: Sequence[Work], context: Context, siblings: Sequence[Path]) -> Path | None:
-    """The first that has finished all of these alike, None where the run has begun any."""
-    if any(_is_begun(work) for work in works):
-        return None
+    """The first that has finished all of these alike."""
     for sibling in siblings:
         if _cost(sibling, works[0].step, works[0].stage) is None:
             continue
         if all(_is_alike(work, _twin(work, context, sibling)) for work in works):
             return sibling
     return None
-
-
-def _is_begun(work: Work) -> bool:
-    """Whether the run has something of its own there."""
-    return work.folder.exists() or work.folder.with_name(work.folder.name + ".tmp").exists()
 
 
 def _twin(work: Work, context: Context, sibling: Path) -> Path:
@@ -85,11 +80,10 @@ def _take_images(media: Path, context: Context, sibling: Path) -> None:
 
 
 def _take(work: Work, twin: Path) -> None:
-    """The finished folder, whole or not at all: ``DONE`` comes last."""
-    draft = work.folder.with_name(work.folder.name + ".taken")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(twin, draft, ignore=shutil.ignore_patterns(DONE))
-    draft.rename(work.folder)
+    """The finished folder, with ``DONE`` last; what a try that was killed has left goes."""
+    shutil.rmtree(work.folder, ignore_errors=True)
+    with whole(work.folder) as draft:
+        shutil.copytree(twin, draft, ignore=shutil.ignore_patterns(DONE), dirs_exist_ok=True)
     write_atomically(work.folder / DONE, (twin / DONE).read_bytes())
 
 

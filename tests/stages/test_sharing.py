@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_a_run_that_shares_ends_with_the_bytes_of_one_that_does_not(
 
 
 def test_what_was_made_otherwise_or_begun_is_left_alone(
-    recipe_of: Callable[..., Recipe], sibling: Path, folder: Path
+    recipe_of: Callable[..., Recipe], sibling: Path
 ) -> None:
     other = recipe_of("other-seed", "seed=1")
     share_stages(open_context(other), [sibling])
@@ -84,13 +85,30 @@ def test_what_was_made_otherwise_or_begun_is_left_alone(
     assert {name.split("/")[1] for name in taken(other.output_dir)} == {"ingest", "overlap"}
 
     begun = recipe_of("begun", "select.scorer=mean-rank")
-    answers = folder / "begun/steps/0-base/evaluate/more.tmp"
-    answers.mkdir(parents=True)
+    begun.output_dir.mkdir()
+    own = {"steps": [{"step": "0-base", "stages": {"evaluate": {"seconds": 1.0, "rows": 6}}}]}
+    (begun.output_dir / "cost.json").write_text(json.dumps(own))
     share_stages(open_context(begun), [sibling])
     # Of a stage that the run has begun nothing is taken: its bill would be wrong.
-    assert not (answers.parent / "caption").exists()
-    assert "0-base" not in costs(begun.output_dir)
-    assert (folder / "begun/steps/1-m3it/ingest/DONE").is_file()
+    assert not (begun.output_dir / "steps/0-base").exists()
+    assert costs(begun.output_dir)["0-base"]["evaluate"] == {"seconds": 1.0, "rows": 6}
+    assert (begun.output_dir / "steps/1-m3it/ingest/DONE").is_file()
+
+
+def test_taking_that_was_killed_is_done_over(
+    recipe_of: Callable[..., Recipe], sibling: Path
+) -> None:
+    killed = recipe_of("killed", "select.scorer=mean-rank")
+    answers = killed.output_dir / "steps/0-base/evaluate"
+    shutil.copytree(sibling / "steps/0-base/evaluate/caption", answers / "caption")
+    (answers / "caption/DONE").unlink()
+    (answers / "more.tmp").mkdir()
+    share_stages(open_context(killed), [sibling])
+    assert sorted(path.name for path in answers.iterdir()) == ["caption", "more"]
+    for name in ("caption", "more"):
+        again, once = answers / name / "DONE", sibling / f"steps/0-base/evaluate/{name}/DONE"
+        assert again.read_bytes() == once.read_bytes()
+    assert costs(killed.output_dir)["0-base"] == costs(sibling)["0-base"]
 
 
 def test_processor_seconds_are_counted_beside_those_of_the_clock(sibling: Path) -> None:
