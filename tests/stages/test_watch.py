@@ -211,18 +211,36 @@ def torchrun(recipe: Path, run: Path, *options: str) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_stopped_rank_ends_the_run_which_then_goes_on(
-    recipe_dict: dict, runner_of: Callable, tmp_path: Path, contents: Contents, rank: int
-) -> None:
-    told = tmp_path / "told"
-    recipe = recipe_dict | {
+@pytest.fixture(scope="module")
+def two_ranks(recipe_dict: dict) -> dict:
+    return recipe_dict | {
         "tasks": [{"dataset": "llava"}],
         "evaluate": {"benchmarks": ["caption"], "limit": 5, "batch_size": 2},
         "watch": {"stall_after": 8},
-        "on_failure": f'echo "$ADAPTINF_STATUS $ADAPTINF_MESSAGE" >> {told}',
     }
-    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+
+
+@pytest.fixture(scope="module")
+def launched_undisturbed(
+    two_ranks: dict, runner_of: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run of two ranks."""
+    run = tmp_path_factory.mktemp("launched") / "run"
+    launched(runner_of(two_ranks).recipe, run)
+    return run
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stopped_rank_ends_the_run_which_then_goes_on(
+    two_ranks: dict,
+    runner_of: Callable,
+    launched_undisturbed: Path,
+    tmp_path: Path,
+    contents: Contents,
+    rank: int,
+) -> None:
+    told, run = tmp_path / "told", tmp_path / "run"
+    recipe = two_ranks | {"on_failure": f'echo "$ADAPTINF_STATUS $ADAPTINF_MESSAGE" >> {told}'}
     file = runner_of(recipe).recipe
     where = "1-llava/featurize:2" if rank else "1-llava/train:3"
     stopped = torchrun(file, run, "--freeze", f"{rank}@{where}")
@@ -237,8 +255,7 @@ def test_a_stopped_rank_ends_the_run_which_then_goes_on(
     event = json.loads((run / "events.jsonl").read_text().splitlines()[-1])
     assert (event["kind"], event["rank"], event["stage"]) == ("stalled", rank, stage)
     launched(file, run)
-    launched(file, undisturbed)
-    assert contents(run) == contents(undisturbed)
+    assert contents(run) == contents(launched_undisturbed)
 
 
 def test_a_process_that_hangs_ends_itself_and_says_where(
