@@ -5,10 +5,12 @@
 so many times, or SIGKILL at that moment after it has begun, wherever the process then is.
 ``--term-launch WHERE:CALLS``: SIGTERM to the launcher of the ranks.
 ``--freeze RANK@1-llava/train:CALLS``, ``--hang`` or ``--fail``: see ``freeze``.
+``python driver.py --serve``: see ``serve``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,6 +19,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+
+HEAVY = (
+    *("faiss", "peft", "transformers.trainer", "transformers.models.llava.modeling_llava"),
+    *("adaptinf.adapters", "adaptinf.evaluation.generation", "adaptinf.features.extractor"),
+    *("adaptinf.report", "adaptinf.training.trainer", "stages.manager"),
+)
+"""What a run imports, sooner or later."""
 
 
 @dataclass
@@ -147,5 +157,31 @@ def main() -> None:
             print("interrupted")
 
 
+def serve() -> None:
+    """A driver for each line of standard input, forked from here, where all is imported already.
+
+    A line is a JSON list of arguments, environment, and the files for what is printed; answered by
+    the exit status. Nothing is computed in this process, so that a driver begins as any other.
+    """
+    from adaptinf.console import quiet_libraries
+
+    quiet_libraries()
+    for name in HEAVY:
+        import_module(name)
+    for line in iter(sys.stdin.readline, ""):
+        arguments, environment, *printed = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for number, name in enumerate((os.devnull, *printed)):
+                os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv[1:] = arguments
+            main()
+            return
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[1:] == ["--serve"] else main()
