@@ -16,6 +16,7 @@ setup(
     py_modules=["config"],
     package_data={
         "adaptinf": ["py.typed"],
+        "adaptinf.chat": ["page/*"],
         "adaptinf.models": ["tiny/*"],
         "adaptinf.report": ["templates/*"],
     },

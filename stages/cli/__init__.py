@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.cli import adapter
+from stages.cli.chat import chat
 from stages.cli.check import check_rows
 from stages.cli.compare import compare_two
 from stages.cli.download import download_datasets as download_command
@@ -36,6 +37,7 @@ def download_datasets() -> None:
 def adaptinf() -> None:
     """Entry point of ``adaptinf``, the umbrella: one more command is one more line here."""
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
+    app.command("chat")(guarded(chat, LEAVES_WHOLE))
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
     app.command("compare")(guarded(compare_two, LEAVES_WHOLE))
