@@ -17,6 +17,7 @@ from adaptinf.chat.site import Site
 from adaptinf.chat.talker import Bounds, Talker
 from adaptinf.chat.terminal import Terminal, typed
 from adaptinf.errors import UserError, suggestion
+from adaptinf.report.atlas import build_atlas
 from config import load_recipe
 from stages.chat import open_chat
 
@@ -79,6 +80,7 @@ def _site(run: Path, talker: Talker) -> Site:
         steps=talker.steps,
         auto=talker.chooser is not None,
         examples=lambda: openings_json(run),
+        selection=(lambda: build_atlas(run)) if any(run.glob("steps/*/select/DONE")) else None,
         report=(lambda: report.read_text("utf-8")) if report.is_file() else None,
     )
 

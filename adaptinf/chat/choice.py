@@ -102,9 +102,8 @@ class Chooser:
         if best.score is None:
             why = f"like {skill} ({confidence:.0%}), which no benchmark measures"
             return Choice(best.step, skill, confidence, why)
-        why = (
-            f"like {skill} ({confidence:.0%}), on which {best.step} scored best, {best.score:.1f} %"
-        )
+        scored = f"{best.step} scored best, {best.score:.1f}\N{NO-BREAK SPACE}%"
+        why = f"like {skill} ({confidence:.0%}), on which {scored}"
         return Choice(best.step, skill, confidence, why)
 
     def save(self, folder: Path, key: str, measured: Mapping[str, Any] | None) -> None:
