@@ -51,7 +51,13 @@ function readFile(file) {
   });
 }
 
-async function addFiles(files) {
+let reading = Promise.resolve();
+
+function addFiles(files) {
+  reading = reading.then(() => readFiles(files));
+}
+
+async function readFiles(files) {
   complain();
   for (const file of files) {
     if (!file.type.startsWith("image/")) {
@@ -290,8 +296,9 @@ function boxes(turn, said) {
   return holder;
 }
 
-form.onsubmit = (event) => {
+form.onsubmit = async (event) => {
   event.preventDefault();
+  await reading;
   const words = text.value.trim();
   if (asking || (!words && !pictures.length)) return;
   complain();
