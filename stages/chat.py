@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,48 +48,60 @@ class RunModels:
         self.steps = (BASE, *(one.step for one in trained))
         self._context = context
         self._trained = {one.step: one for one in trained}
+        self._alone = threading.Lock()
         self._open = ExitStack()
         self._now: tuple[str, Any] | None = None
 
     @contextmanager
     def at(self, step: str) -> Iterator[Any]:
         """The model after a step; it stays so until another one is asked for."""
-        if self._now is None or self._now[0] != step:
-            self._now = None
-            self._open.close()
-            context, one = self._context, self._trained.get(step)
-            model = context.adapted_model(one) if one else context.base_model()
-            self._now = (step, self._open.enter_context(model))
-        yield self._now[1]
+        with self._alone:
+            if self._now is None or self._now[0] != step:
+                self._take_off()
+                context, one = self._context, self._trained.get(step)
+                model = context.adapted_model(one) if one else context.base_model()
+                self._now = (step, self._open.enter_context(model))
+            yield self._now[1]
 
     def close(self) -> None:
-        """Take off the adapter that is on."""
+        """Take off the adapter that is on, once nobody is answered any more."""
+        with self._alone:
+            self._take_off()
+
+    def _take_off(self) -> None:
         self._now = None
         self._open.close()
 
 
 @contextmanager
-def open_chat(run: Path, advance: Advance = lambda done, total: None) -> Iterator[Talker]:
+def open_chat(
+    run: Path, advance: Advance = lambda done, total: None, settings: Sequence[str] = ()
+) -> Iterator[Talker]:
     """The models of a run, with what chooses among them, for as long as this is open.
 
     The chooser is learned once and kept in the run's folder ``chat``; ``advance`` is told of it.
+    ``settings`` (``model.dtype=bfloat16``) load the base model otherwise than the run did.
 
     Raises:
-        UserError: no run, none of its trainings finished, or one that is damaged.
+        UserError: no run, none of its trainings finished, one that is damaged, or a setting of
+            something else than how the model is loaded.
     """
-    recipe = _recipe(run)
-    context = Context(recipe, run)
+    context = Context(_recipe(run, settings), run)
     models = RunModels(context, _trained(run))
     encoder = encoder_of(context.model_source)
     with closing(models):
         yield Talker(models, encoder, _chooser(run, models, encoder, advance))
 
 
-def _recipe(run: Path) -> Recipe:
+def _recipe(run: Path, settings: Sequence[str]) -> Recipe:
     file = run / "config.resolved.yaml"
     if not file.is_file():
         raise UserError("no run here", where=str(run), hint="give the output_dir of a run")
-    return load_recipe(file, [f"output_dir={run}"])
+    for setting in settings:
+        if not setting.startswith("model.") or setting.startswith("model.name"):
+            hint = "give model.dtype=bfloat16 or its like"
+            raise UserError("no setting of how the model is loaded", seen=setting, hint=hint)
+    return load_recipe(file, [f"output_dir={run}", *settings])
 
 
 def _trained(run: Path) -> list[Trained]:

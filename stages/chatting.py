@@ -12,7 +12,8 @@ from pathlib import Path
 
 from adaptinf.chat.boxes import FRAMES
 from adaptinf.chat.examples import openings_json
-from adaptinf.chat.server import Server, Service
+from adaptinf.chat.server import Server
+from adaptinf.chat.service import Service
 from adaptinf.chat.site import Site
 from adaptinf.chat.talker import Bounds, Talker
 from adaptinf.chat.terminal import Terminal, typed
@@ -26,11 +27,15 @@ TOKEN = "ADAPTINF_API_TOKEN"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which run to talk to, how long answers may become, and what numbers of boxes mean."""
+    """Which run to talk to, how long answers may become, and what numbers of boxes mean.
+
+    ``settings`` are those of ``open_chat``.
+    """
 
     run: Path
     bounds: Bounds
     frame: str = "auto"
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` for a frame that is not known."""
@@ -41,7 +46,7 @@ class Wish:
 
 def speak(wish: Wish, step: str) -> None:
     """Talk in the terminal until the person there ends it."""
-    with open_chat(wish.run, _tell_learning) as talker:
+    with open_chat(wish.run, _tell_learning, wish.settings) as talker:
         talker.require(step)
         Terminal(talker, wish.bounds, step, wish.frame).run(typed())
 
@@ -56,7 +61,7 @@ def serve(wish: Wish, host: str, port: int, *, page: bool) -> None:
     if token and not re.fullmatch(r"[\w.~-]+", token, re.ASCII):
         raise UserError("a token is of letters, digits and . _ ~ -", where=TOKEN)
     known = token or secrets.token_urlsafe(24)
-    with open_chat(wish.run, _tell_learning) as talker:
+    with open_chat(wish.run, _tell_learning, wish.settings) as talker:
         documents = _site(wish.run, talker).documents() if page else {}
         service = Service(talker, known, wish.bounds, documents, wish.frame, time.time())
         with Server(service, host, port) as server:

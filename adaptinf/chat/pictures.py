@@ -22,7 +22,7 @@ _DATA = re.compile(r"data:image/[\w.+-]{1,20};base64,", re.ASCII)
 
 
 def image_of(url: object, where: str) -> Image.Image:
-    """The image in a data URL as RGB, upright, as images of data sets are read.
+    """The image in a data URL as RGB, upright, as images of datasets are read.
 
     Raises:
         UserError: anything but base64 of an image of a known format, or one beyond the limits.

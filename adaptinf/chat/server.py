@@ -5,7 +5,6 @@ Meant for one machine and its few users: no encryption, one model, one answer at
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import socket
@@ -13,16 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from adaptinf.chat.entrance import Entrance, Refused
 from adaptinf.chat.line import Busy
 from adaptinf.chat.protocol import Completion, Request, models_told, refusal, request_of
-from adaptinf.chat.talker import Bounds, Talker
+from adaptinf.chat.service import Service
 from adaptinf.errors import UserError
 
 BODY = 24_000_000
@@ -45,37 +43,6 @@ _POLICY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Something that is shown in a browser."""
-
-    kind: str
-    content: Callable[[], str]
-    open: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is served: answers, and ``documents`` by path; ``open`` ones need no token."""
-
-    talker: Talker
-    token: str
-    bounds: Bounds
-    documents: Mapping[str, Document]
-    frame: str = "auto"
-    started: float = 0.0
-
-
-class Refused(Exception):
-    """A request that is not answered, with its status."""
-
-    def __init__(self, status: HTTPStatus, error: UserError, code: str | None = None) -> None:
-        super().__init__(str(error))
-        self.status = status
-        self.error = error
-        self.code = code
-
-
 class Server(ThreadingHTTPServer):
     """Listens at ``host`` and ``port`` (0: any that is free) until it is shut down."""
 
@@ -90,6 +57,7 @@ class Server(ThreadingHTTPServer):
         """
         self.service = service
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.ending = False
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         try:
             super().__init__((host, port), _Handler)
@@ -99,9 +67,14 @@ class Server(ThreadingHTTPServer):
             raise UserError(
                 "cannot listen here", where=f"{host}:{port}", seen=seen, hint=hint
             ) from None
-        self.host = host
+        self.entrance = Entrance(service.token, host, self.server_port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.server_port}"
+
+    def server_close(self) -> None:
+        """Stop listening; answers end at their next word."""
+        self.ending = True
+        super().server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for each connection, as long as there is room; others are hung up on."""
@@ -148,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _guarded(self, serve: Callable[[str], None]) -> None:
         self._begun = False
         try:
-            self._at_home()
+            self.server.entrance.require_home(self.headers)
             serve(urlsplit(self.path).path)
         except Refused as refused:
             self._refuse(refused.status, refused.error, refused.code)
@@ -170,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send(HTTPStatus.OK, document.content().encode(errors="replace"), document.kind)
         elif path == "/v1/models":
-            self._admit()
+            self.server.entrance.admit(self.headers)
             service = self.server.service
             self._json(HTTPStatus.OK, models_told(service.talker.steps, int(service.started)))
         else:
@@ -178,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, path: str) -> None:
         body = self._body()
-        self._admit()
+        self.server.entrance.admit(self.headers)
         if path != "/v1/chat/completions":
             raise Refused(HTTPStatus.NOT_FOUND, UserError("nothing here"))
         service = self.server.service
@@ -219,6 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(b"data: " + json.dumps(told).encode() + b"\n\n")
 
     def _write(self, raw: bytes) -> None:
+        if self.server.ending:
+            raise ConnectionAbortedError
         self.wfile.write(raw)
         self.wfile.flush()
 
@@ -231,8 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
             gone = False
         finally:
             self.connection.settimeout(PATIENCE)
-        if gone:
-            raise ConnectionResetError
+        if gone or self.server.ending:
+            raise ConnectionAbortedError
 
     def _body(self) -> bytes:
         """Read whatever comes first, so that even a client that is refused hears of it."""
@@ -266,57 +241,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             left -= len(part)
 
-    def _at_home(self) -> None:
-        """Refuse pages of elsewhere that a visitor's browser has open.
-
-        Its name for this machine (DNS rebinding) is not ours, or it says where it comes from.
-        """
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        local = ("127.0.0.1", "localhost", "::1")
-        if self.server.host in local and host not in local:
-            raise Refused(HTTPStatus.MISDIRECTED_REQUEST, UserError("this is another machine"))
-        origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
-            raise Refused(HTTPStatus.FORBIDDEN, UserError("asked from another page"))
-
-    def _admit(self) -> None:
-        kind, _, given = self.headers.get("Authorization", "").partition(" ")
-        if not self._knows(given.strip() if kind.lower() == "bearer" else self._cookie()):
-            hint = "send Authorization: Bearer TOKEN, or open the address that the terminal shows"
-            told = UserError("no token, or another one", hint=hint)
-            raise Refused(HTTPStatus.UNAUTHORIZED, told, "invalid_api_key")
-
     def _let_in(self) -> bool:
         """Whether a browser may see a page; one that brings the token in the address keeps it."""
-        given = parse_qs(urlsplit(self.path).query).get("token", [""])[0]
-        if self._knows(given):
+        entrance = self.server.entrance
+        address = urlsplit(self.path)
+        if entrance.knows(parse_qs(address.query).get("token", [""])[0]):
             self.send_response(HTTPStatus.SEE_OTHER)
-            held = f"{self._name()}={given}; Path=/; HttpOnly; SameSite=Strict"
-            self.send_header("Set-Cookie", held)
-            self.send_header("Location", urlsplit(self.path).path)
+            self.send_header("Set-Cookie", entrance.cookie)
+            self.send_header("Location", address.path)
             self.send_header("Referrer-Policy", "no-referrer")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return False
-        self._admit()
+        entrance.admit(self.headers)
         return True
-
-    def _cookie(self) -> str:
-        try:
-            held = SimpleCookie(self.headers.get("Cookie", "")).get(self._name())
-        except CookieError:
-            return ""
-        return held.value if held else ""
-
-    def _name(self) -> str:
-        return f"adaptinf-{self.server.server_port}"  # cookies know hosts, and no ports
-
-    def _knows(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(errors="replace"), self._token)
-
-    @property
-    def _token(self) -> bytes:
-        return self.server.service.token.encode()
 
     def _refuse(self, status: HTTPStatus, error: UserError, code: str | None = None) -> None:
         kind = "server_error" if status >= 500 else "invalid_request_error"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from adaptinf.chat import pictures
-from adaptinf.chat.server import Document
+from adaptinf.chat.service import Document
 from adaptinf.report.rendering import render
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"

@@ -123,7 +123,7 @@ class Terminal:
         return reply.text
 
     def _write(self, text: str) -> None:
-        """What a model says may steer a terminal no more than what a data set says."""
+        """What a model says may steer a terminal no more than what a dataset says."""
         self.write(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
         self.flush()
 

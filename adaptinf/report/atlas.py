@@ -33,7 +33,7 @@ SKILLS = 24
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A row as a tile; ``skill`` is what the data set calls it, None where it says nothing."""
+    """A row as a tile; ``skill`` is what the dataset calls it, None where it says nothing."""
 
     tile: Tile
     kept: bool
@@ -42,18 +42,19 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A cluster, or a data set where there are none, with some of its rows."""
+    """A cluster, or a dataset where there are none, with some of its rows; clusters have a hue."""
 
     name: str
     size: int
     kept: int
     scorer: str | None
     rows: tuple[Shown, ...]
+    hue: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A row on the map, from 0 to 1 across and down; ``hue`` in degrees is its cluster's."""
+    """A row on the map, from 0 to 1 across and down."""
 
     x: float
     y: float
@@ -64,8 +65,13 @@ class Dot:
 
     @property
     def hue(self) -> int:
-        """Hues of clusters lie a golden angle apart."""
-        return int(self.cluster * 137.508) % 360
+        """Of its cluster."""
+        return _hue(self.cluster)
+
+
+def _hue(cluster: int) -> int:
+    """In degrees; those of clusters lie a golden angle apart."""
+    return int(cluster * 137.508) % 360
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ def _groups(
     kept: frozenset[int],
     each: int,
 ) -> tuple[Group, ...]:
-    """The clusters in their order, or data sets; their rows are spread over the pool."""
+    """The clusters in their order, or datasets; their rows are spread over the pool."""
     datasets = pool.strings("dataset")
     members: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     clusters = {cluster.name: cluster for cluster in selection.clusters}
@@ -187,7 +193,8 @@ def _groups(
         known = clusters.get(name)
         size = known.size if known else len(inside) + len(outside)
         scorer = known.scorer if known else None
-        found.append(Group(name, size, len(inside), scorer, rows))
+        hue = _hue(int(name)) if known else None
+        found.append(Group(name, size, len(inside), scorer, rows, hue))
     return tuple(found)
 
 

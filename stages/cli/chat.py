@@ -12,6 +12,10 @@ from stages.cli.guard import DEBUG
 
 def chat(
     run: Annotated[Path, Argument(metavar="RUN", help="Run folder.")],
+    settings: Annotated[
+        list[str] | None,
+        Argument(metavar="model.key=value", help="How the model is loaded, if otherwise."),
+    ] = None,
     cli: Annotated[bool, Option("--cli", help="In this terminal instead of a browser.")] = False,
     api: Annotated[
         bool, Option("--api", help="For programs alone, in OpenAI's form, without the page.")
@@ -54,7 +58,8 @@ def chat(
     from adaptinf.chat.talker import Bounds
     from stages.chatting import Wish, serve, speak
 
-    wish = Wish(run, Bounds(max_new_tokens, max_seconds, beams), boxes)
+    bounds = Bounds(max_new_tokens, max_seconds, beams)
+    wish = Wish(run, bounds, boxes, tuple(settings or ()))
     if cli:
         speak(wish, step)
     else:

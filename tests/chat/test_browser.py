@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adaptinf.chat.server import Server, Service
+from adaptinf.chat.server import Server
+from adaptinf.chat.service import Service
 from adaptinf.chat.site import Site
 from adaptinf.chat.talker import Bounds
 from tests.chat.scripted import Scripted

@@ -178,6 +178,16 @@ def test_adapters_that_are_merged_below_are_there(tmp_path: Path) -> None:
         pass
 
 
+def test_the_model_may_be_loaded_otherwise(run: Path) -> None:
+    with open_chat(run, settings=["model.dtype=bfloat16"]) as other:
+        for step in STEPS[:2]:
+            with other._models.at(step) as model:
+                assert model.dtype == torch.bfloat16
+        assert other.answer([Message("user", "Repeat: red")], "1-llava").tokens
+    with pytest.raises(UserError, match="no setting of how"), open_chat(run, settings=["seed=1"]):
+        pass
+
+
 def test_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"), open_chat(tmp_path):
         pass

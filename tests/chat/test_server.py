@@ -23,7 +23,8 @@ from PIL import Image
 from adaptinf.chat import server as server_module
 from adaptinf.chat.line import Busy, Line
 from adaptinf.chat.messages import Message
-from adaptinf.chat.server import Document, Server, Service
+from adaptinf.chat.server import Server
+from adaptinf.chat.service import Document, Service
 from adaptinf.chat.talker import Bounds, Talker
 from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model
