@@ -13,7 +13,7 @@ from stages.cli.guard import DEBUG
 def show_selection(
     run: Annotated[Path, Argument(metavar="RUN", help="Run folder.")],
     out: Annotated[Path, Option(metavar="FILE", help="Where to write it; one HTML file.")] = Path(
-        "selection.html"
+        "gallery.html"
     ),
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:

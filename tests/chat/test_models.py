@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai
 import pytest
 import torch
 import yaml
@@ -21,6 +26,7 @@ from adaptinf.models.loading import ModelSource, load_model
 from adaptinf.training.trainer import save_adapter
 from stages.chat import FOLDER, open_chat
 from stages.record import file_digests, write_record
+from tests.conftest import ROOT
 
 STEPS = ("base", "1-llava", "2-mantis")
 
@@ -135,6 +141,35 @@ def test_the_choice_is_learned_once_and_told_in_the_report(run: Path, talker: Ta
     with open_chat(run, lambda done, total: pytest.fail("learned again")) as again:
         assert again.answer([message], "auto").choice == choice
     assert files == {file: file.read_bytes() for file in (run / FOLDER).iterdir()}
+
+
+def test_the_command_serves_programs_until_it_is_stopped(run: Path) -> None:
+    secret = "a-secret-of-the-environment"
+    command = [sys.executable, "-c", "from stages.cli import adaptinf; adaptinf()"]
+    with subprocess.Popen(
+        [*command, "chat", str(run), "--api", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "ADAPTINF_API_TOKEN": secret, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline()]
+        while said[-1] and not said[-1].startswith("base URL: "):
+            said.append(process.stdout.readline())
+        url = said[-1].removeprefix("base URL: ").strip()
+        assert url, "".join(said)
+        client = openai.OpenAI(base_url=url, api_key=secret, max_retries=0)
+        assert [model.id for model in client.models.list()] == ["auto", *STEPS]
+        asks = [{"role": "user", "content": "Repeat: red"}]
+        assert client.chat.completions.create(model="1-llava", messages=asks).usage
+        process.send_signal(signal.SIGINT)
+        said.append(process.stdout.read())
+        assert process.wait(60) == 130
+    assert secret not in "".join(said)
+    files = [file for file in run.rglob("*") if file.is_file()]
+    assert not [file for file in files if secret.encode() in file.read_bytes()]
 
 
 def test_adapters_that_are_merged_below_are_there(tmp_path: Path) -> None:
