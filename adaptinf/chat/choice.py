@@ -99,8 +99,9 @@ class Chooser:
             why = f"like nothing for sure ({skill}: {confidence:.0%}), so the latest step"
             return Choice(self.latest, skill, confidence, why)
         best = self.best[skill]
-        if best.score is None:
-            why = f"like {skill} ({confidence:.0%}), which no benchmark measures"
+        if not best.score:
+            lack = "which no benchmark measures" if best.score is None else "where no step scores"
+            why = f"like {skill} ({confidence:.0%}), {lack}"
             return Choice(best.step, skill, confidence, why)
         scored = f"{best.step} scored best, {best.score:.1f}\N{NO-BREAK SPACE}%"
         why = f"like {skill} ({confidence:.0%}), on which {scored}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from adaptinf.chat.experience import Example, experience_of
+from adaptinf.chat.experience import Example, first_questions
 from adaptinf.errors import UserError
 
 SHOWN = 6
@@ -33,11 +33,11 @@ def openings_json(run: Path) -> str:
 def openings(run: Path) -> list[Opening]:
     """Of each skill its first question, those with images before others."""
     try:
-        known = experience_of(run)
+        known = first_questions(run)
     except UserError:
         return []
     firsts: dict[str, Example] = {}
-    for question in known.learned:
+    for question in known:
         firsts.setdefault(question.skill, question)
     ordered = sorted(firsts.values(), key=lambda question: not question.images)
     # The last one has no image, if there is one without.

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from adaptinf.data.images import BadImage, locate
+from adaptinf.data.pool import read_pool
 from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.evaluation.answered import read_matrix, step_scores
 from adaptinf.evaluation.matrix import AccuracyMatrix
@@ -59,6 +58,29 @@ def experience_of(run: Path) -> Experience:
     return Experience(tuple(matrix.steps), _rows(run, matrix, roots), learned, held_out)
 
 
+def first_questions(run: Path) -> list[Example]:
+    """The first question of each benchmark that the base model was asked.
+
+    Raises:
+        UserError: see ``experience_of``.
+    """
+    matrix, roots = read_matrix(run), read_findings(run).image_roots
+    found = []
+    for benchmark in matrix.benchmarks:
+        file, root = (
+            _answers(run, matrix, 0, benchmark.name),
+            roots.get(f"benchmark:{benchmark.name}"),
+        )
+        if file.is_file() and root:
+            with file.open(encoding="utf-8") as lines:
+                row = json.loads(next(lines, "{}"))
+            paths = _paths(root, row.get("images") or ())
+            if row and paths is not None:
+                text = row["prompt"].replace(IMAGE_MARK, "")
+                found.append(Example(benchmark.skill, text, paths))
+    return found
+
+
 def _questions(
     run: Path, matrix: AccuracyMatrix, name: str, skill: str, root: Path
 ) -> list[Example]:
@@ -87,23 +109,27 @@ def _rows(run: Path, matrix: AccuracyMatrix, roots: Mapping[str, Path]) -> list[
 
     The end of a uid is a digest, so that the lowest are as good as drawn.
     """
-    pool = run / "steps" / matrix.steps[-1] / "ingest" / "pool.parquet"
-    if not pool.is_file():
+    file = run / "steps" / matrix.steps[-1] / "ingest" / "pool.parquet"
+    if not file.is_file():
         return []
-    columns = ["uid", "dataset", "skill", "images", "turns"]
-    records = sorted(pq.read_table(pool, columns=columns).to_pylist(), key=lambda row: row["uid"])
-    names = _skills(matrix, (row["dataset"] for row in records))
+    pool = read_pool(file)
+    uids, datasets, own = (pool.strings(name) for name in ("uid", "dataset", "skill"))
+    names = _skills(matrix, datasets)
     taken: Counter[tuple[str, str]] = Counter()
+    places, skills = [], []
+    for place in sorted(range(len(pool)), key=uids.__getitem__):
+        dataset = datasets[place]
+        skill = own[place] if own[place] in names.measured else names.of.get(dataset)
+        if skill is not None and taken[dataset, skill] < ROWS:
+            taken[dataset, skill] += 1
+            places.append(place)
+            skills.append(skill)
     found = []
-    for row in records:
-        skill = row["skill"] if row["skill"] in names.measured else names.of.get(row["dataset"])
-        paths = _paths(roots.get(row["dataset"]), row["images"] or ())
-        if skill is None or paths is None or taken[row["dataset"], skill] == ROWS:
-            continue
-        taken[row["dataset"], skill] += 1
-        first = row["turns"][0]["text"]
-        shown = first.count(IMAGE_MARK)
-        found.append(Example(skill, first.replace(IMAGE_MARK, "").strip(), paths[:shown]))
+    for sample, skill in zip(pool.samples(places), skills, strict=True):
+        first = sample.turns[0].text
+        paths = _paths(roots.get(sample.dataset), sample.images[: first.count(IMAGE_MARK)])
+        if paths is not None:
+            found.append(Example(skill, first.replace(IMAGE_MARK, "").strip(), paths))
     return found
 
 

@@ -113,6 +113,9 @@ def test_ties_go_to_the_later_step_and_unmeasured_skills_to_the_latest() -> None
     found = learning.learn(known, None, None)
     assert found is not None
     assert found[0].best == {"count": Best("1-shop", 9.0), "other": Best("2-invoices", None)}
+    other = found[0].choose(np.array(PLACES["other"], dtype=np.float32))
+    assert (other.step, other.skill) == ("2-invoices", "other")
+    assert other.reason.endswith("which no benchmark measures")
     assert learning.learn(Experience(STEPS, [], [], []), None, None) is None
 
 
