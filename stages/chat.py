@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,9 @@ def _chooser(run: Path, models: RunModels, encoder: Any, advance: Advance) -> Ch
     if learned is None:
         return None
     chooser, measured = learned
-    chooser.save(run / FOLDER, key, measured.json() if measured else None)
-    if not is_locked(run) and (run / "report.html").is_file():
-        write_run_report(run)  # which tells how well it chooses
+    # A run that may only be read is talked to all the same, and learned from at every start.
+    with suppress(OSError):
+        chooser.save(run / FOLDER, key, measured.json() if measured else None)
+        if not is_locked(run) and (run / "report.html").is_file():
+            write_run_report(run)  # which tells how well it chooses
     return chooser

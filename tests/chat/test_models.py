@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import torch
 import yaml
 
 from adaptinf.adapters import attach, load_adapter, merge
+from adaptinf.chat.choice import Chooser
 from adaptinf.chat.messages import Message
 from adaptinf.chat.talker import Bounds, Talker
 from adaptinf.data.images import load_image
@@ -141,6 +143,20 @@ def test_the_choice_is_learned_once_and_told_in_the_report(run: Path, talker: Ta
     with open_chat(run, lambda done, total: pytest.fail("learned again")) as again:
         assert again.answer([message], "auto").choice == choice
     assert files == {file: file.read_bytes() for file in (run / FOLDER).iterdir()}
+
+
+def test_a_run_that_may_only_be_read_is_talked_to(
+    run: Path, talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    (message, _), *_ = asked(run, "base", "caption")
+    expected = talker.answer([message], "auto").choice
+    monkeypatch.setattr(Chooser, "load", lambda *_: None)
+    monkeypatch.setattr(Chooser, "save", refused)
+    with open_chat(run) as again:
+        assert again.answer([message], "auto").choice == expected
 
 
 def test_the_command_serves_programs_until_it_is_stopped(run: Path) -> None:
