@@ -45,6 +45,10 @@ def _number(value: object) -> object:
         return value
 
 
+NEWER = "newer than the first release"
+"""Marks a setting whose default means what releases without it did: ``Annotated[Flag, NEWER]``.
+So their runs still go on."""
+
 Flag: TypeAlias = Annotated[bool, Strict()]
 Natural: TypeAlias = Annotated[int, Strict(), Ge(0)]
 Count: TypeAlias = Annotated[int, Strict(), Ge(1)]
@@ -97,6 +101,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def lasting(self) -> dict[str, Any]:
+        """The settings as JSON, as a stage's fingerprint tells them in every release.
+
+        Those marked ``NEWER`` are left out where they have their default.
+        """
+        told = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            if NEWER in field.metadata and getattr(self, name) == field.default:
+                del told[name]
+        return told
+
 
 class Data(Section):
     """Where the datasets lie and how their rows are read."""
@@ -132,6 +147,9 @@ class Model(Section):
     """Number type of the frozen weights; auto: as they are stored."""
     attention: str | None = None
     """attn_implementation of Transformers; null: its own choice."""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """Bits that the frozen weights of the text layers are kept in, by bitsandbytes: 4bit (NF4,
+    computed in dtype), 8bit; null: as they are."""
 
 
 class Columns(Section):
@@ -351,6 +369,11 @@ class Place(Section):
     learning_rate: Positive | None = None
     """Highest learning rate; null: train.learning_rate."""
 
+    @property
+    def is_whole_text(self) -> bool:
+        """Whether layers of the text are trained themselves."""
+        return self.part == "text" and self.r == "full"
+
     @field_validator("layers")
     @classmethod
     def _layers_are_a_choice(cls, layers: str) -> str:
@@ -471,7 +494,9 @@ class Train(Section):
     batch_size: Count = 16
     """Rows in one forward pass, of all devices together."""
     accumulate: Count = 1
-    """Forward passes per optimiser step."""
+    """Forward passes per optimiser step; more, of fewer rows, where one does not fit the memory."""
+    group_by_length: Annotated[Flag, NEWER] = False
+    """Rows of like lengths share a batch, so that less of it is padding; else they are mixed."""
     scheduler: Scheduler = "cosine"
     """Course of the learning rate."""
     warmup: Share = 0.03
@@ -486,10 +511,20 @@ class Train(Section):
     """Spend time to save memory."""
     save_steps: Count | None = None
     """Optimiser steps between the checkpoints that training resumes from; null: each epoch."""
+    keep_checkpoints: Annotated[Count, Ge(2)] = 2
+    """Newest checkpoints that are kept while a step trains; the last one may be half written."""
     deepspeed: str | None = None
-    """zero2, zero2-offload, or DeepSpeed's own JSON file."""
+    """zero2, zero2_offload, zero3, zero3_offload, or DeepSpeed's own JSON file."""
     extra: dict[str, Any] = {}
     """More arguments for transformers.TrainingArguments."""
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _deepspeed_is_known(cls, given: str | None) -> str | None:
+        presets = import_module("adaptinf.training.presets").PRESETS
+        if given is not None and given not in presets and not Path(given).is_file():
+            raise _told(f"neither a preset nor a file: {given!r}; {suggestion(given, presets)}")
+        return given
 
 
 class Evaluate(Section):
@@ -656,6 +691,44 @@ class Recipe(Section):
             what = f"featurize.gradients {kind!r} are of LoRA's matrices, which {adapter.route!r}"
             _refuse({("route",): f"{what} has not; give weights or auto there"})
         return adapter
+
+    @field_validator("adapter")
+    @classmethod
+    def _weights_can_be_changed(cls, adapter: Adapter, info: ValidationInfo) -> Adapter:
+        """What goes into the text's weights, or trains them, needs them whole."""
+        bits = info.data.get("model", Model()).quantize
+        if bits is None:
+            return adapter
+        faults: dict[_Loc, str] = {}
+        if adapter.across_steps == "merge_and_new":
+            what = f"no adapter can be merged into weights of model.quantize: {bits}"
+            faults["across_steps",] = f"{what}; give continue or new_per_task"
+        places = adapter.placement if isinstance(adapter.placement, tuple) else ()
+        trained: list[_Loc] = [("placement", i) for i, p in enumerate(places) if p.is_whole_text]
+        trained += [("route",)] if adapter.route == "full" else []
+        trained += [("placement",)] if adapter.placement == "full" else []
+        what = f"weights of model.quantize: {bits} cannot be trained themselves"
+        faults |= dict.fromkeys(trained, f"{what}; train lora on them, or leave model.quantize out")
+        if adapter.route == "dora" and bits == "8bit":
+            faults["route",] = "dora is not computed on model.quantize: 8bit; give 4bit there"
+        _refuse(faults)
+        return adapter
+
+    @field_validator("train")
+    @classmethod
+    def _weights_can_be_in_parts(cls, train: Train, info: ValidationInfo) -> Train:
+        """What ZeRO-3 divides is neither averaged nor of fewer bits."""
+        average = info.data.get("adapter", Adapter()).average
+        bits = info.data.get("model", Model()).quantize
+        if not (train.deepspeed or "").startswith("zero3"):
+            return train
+        if bits is not None:
+            what = f"{train.deepspeed} cannot divide weights of model.quantize: {bits}"
+            _refuse({("deepspeed",): f"{what}; give zero2, or leave model.quantize out"})
+        if average != "none":
+            what = f"adapter.average {average!r} needs weights that are whole; give zero2"
+            _refuse({("deepspeed",): what})
+        return train
 
     @property
     def recipe_dir(self) -> Path:

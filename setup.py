@@ -43,12 +43,14 @@ setup(
     extras_require={
         "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
         "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
+        "quantize": ["bitsandbytes>=0.46.1"],
         # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
         # is advised (docs/evaluation.md).
         "lmms": ["lmms-eval>=0.7"],
         # For pytest -m browser, beside a Chromium of the system.
         "browser": ["playwright>=1.50"],
         "test": [
+            "bitsandbytes>=0.46.1",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6",

@@ -6,17 +6,23 @@ Imports no torch until ranks meet.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from adaptinf.errors import UserError
+from adaptinf.notice import Interrupted
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
+_STOPPED = "stopped"
+_READ_SECONDS = 1.0
+"""What others have to read a last word in."""
+
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -81,7 +87,10 @@ class Ranks:
         self.moves += 1
 
     def meet(self) -> None:
-        """Return once all ranks have come as far; all call it equally often."""
+        """Return once all ranks have come as far; all call it equally often.
+
+        Raises ``Interrupted`` where one of them has ended, by notice or an error.
+        """
         if self.size == 1:
             return
         store = self._open()
@@ -90,15 +99,30 @@ class Ranks:
             store.set(f"go-{self._met}", b"1")
         self.waits = True
         while not store.check([f"go-{self._met}"]):
+            if store.check([_STOPPED]):
+                raise Interrupted
             time.sleep(_POLL_SECONDS)
         self.waits = False
         self.move()
+
+    @contextmanager
+    def stopping_together(self) -> Iterator[None]:
+        """Inside, a rank that ends before its time has those end that wait for it."""
+        try:
+            yield
+        except BaseException:
+            if self._store is not None:
+                with suppress(RuntimeError):  # whoever kept the store has gone before
+                    self._store.set(_STOPPED, b"1")
+                    time.sleep(self._keeps * _READ_SECONDS)
+            raise
 
     def part(self) -> None:
         """The last meeting: the leader, who may keep the store, returns last."""
         self.meet()
         if self.size == 1:
             return
+        _leave_group()
         gone = self._open().add("gone", 1)
         self.waits = True
         while self.leads and gone < self.size:
@@ -114,19 +138,30 @@ class Ranks:
         finally:
             os.environ.update(hidden)
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether the store ends with this process."""
+        return self.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
     def _open(self) -> Any:
         if self._store is None:
             from torch.distributed import PrefixStore, TCPStore
 
-            keeps = self.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
             store = TCPStore(
                 os.environ["MASTER_ADDR"],
                 int(os.environ["MASTER_PORT"]),
                 self.size,
-                keeps,
+                self._keeps,
                 multi_tenant=True,
             )
             # A launcher that starts all ranks again keeps its store.
             again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             self._store = PrefixStore(f"adaptinf-{again}", store)
         return self._store
+
+
+def _leave_group() -> None:
+    """End the process group that a training has made; without, DeepSpeed may abort at exit."""
+    torch = sys.modules.get("torch")
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -25,7 +25,7 @@ from adaptinf.evaluation.benchmarks import Benchmark, find_benchmarks
 from adaptinf.evaluation.generation import Generator
 from adaptinf.evaluation.scorers import scorer
 from adaptinf.models.loading import ModelSource, load_model, load_processor
-from adaptinf.training.trainer import TrainSettings, train_adapter
+from adaptinf.training import TrainSettings, train_adapter
 
 ROWS = 400
 BAR = 80.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -90,6 +91,7 @@ class Context:
             revision=recipe.model.revision,
             dtype=recipe.model.dtype,
             attention=recipe.model.attention,
+            quantize=recipe.model.quantize,
         )
 
     @cached_property
@@ -170,7 +172,7 @@ class Context:
 
     @cached_property
     def model_fingerprint(self) -> str:
-        """Names weights, dtype and attention kernel of the base model."""
+        """Names weights, dtype, attention kernel and bits of the base model."""
         return model_fingerprint(self.model_source)
 
     @cached_property
@@ -225,6 +227,11 @@ class Context:
             yield wrapped.train() if trainable else wrapped.eval()
         finally:
             detach(wrapped)
+
+    def forget_model(self) -> None:
+        """Load the model anew when it is next asked for."""
+        self._held = None
+        gc.collect()
 
     def media(self, label: str) -> Path:
         """Where images that come inside a task's annotations are put."""

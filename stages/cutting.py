@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from adaptinf.adapters.attachment import attach
-from adaptinf.models.loading import ModelSource
+from adaptinf.models.loading import ModelSource, dtype_of
 from config import Recipe
 
 _DEPTHS = ("num_hidden_layers", "depth")
@@ -23,13 +23,6 @@ def build_model(source: ModelSource, config: Any, recipe: Recipe, device: Any) -
         auto: Any = transformers.AutoModelForImageTextToText
         model = auto.from_config(config, dtype=dtype_of(source, config), **extra)
     return attach(model, **recipe.adapter.options)
-
-
-def dtype_of(source: ModelSource, config: Any) -> torch.dtype:
-    """The number type of the weights."""
-    if source.torch_dtype != "auto":
-        return getattr(torch, source.torch_dtype)  # type: ignore[no-any-return]
-    return config.dtype or config.get_text_config().dtype or torch.float32
 
 
 def everywhere(recipe: Recipe) -> Recipe:

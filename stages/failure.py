@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adaptinf.console.events import EventLog
+from adaptinf.console.text import scrubbed
 from adaptinf.disk import full_disk
 from adaptinf.errors import UserError
 from adaptinf.notice import Notice
@@ -31,7 +32,7 @@ def failures_told(recipe: Recipe, notice: Notice) -> Iterator[None]:
         told = error if isinstance(error, UserError) else full_disk(error)
         if told is None:
             notice.heed()
-        message = "\n".join(told.lines) if told else f"{type(error).__name__}: {error}"
+        message = scrubbed("\n".join(told.lines) if told else f"{type(error).__name__}: {error}")
         with suppress(OSError):
             EventLog(recipe.output_dir / "events.jsonl").write("run_failed", {"error": message})
         tell_failure(recipe.on_failure, recipe.output_dir, message, 2 if told else 1)

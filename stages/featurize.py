@@ -76,8 +76,8 @@ def featurize_work(
         stage="featurize",
         version=VERSION,
         settings={
-            **recipe.featurize.model_dump(mode="json"),
-            "adapter": recipe.adapter.model_dump(mode="json"),
+            **recipe.featurize.lasting(),
+            "adapter": recipe.adapter.lasting(),
             "max_length": recipe.data.max_length,
             "seed": recipe.seed,
         },

@@ -19,14 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptinf.data.images import load_image
 from adaptinf.data.sample import IMAGE_MARK, Sample, Turn
 from adaptinf.features.glance import EARLY, Glance
-from adaptinf.models.loading import ModelSource, load_config
+from adaptinf.models.loading import ModelSource, dtype_of, load_config
 from adaptinf.models.parts import layer_index
 from config import Recipe
 from selection.curve import CURVE_ROWS, cluster_numbers
 from selection.kmeans import cluster_rows
 from selection.lloyd import ITERATIONS, TRAIN_ROWS_PER_CLUSTER
 from stages.context import Context
-from stages.cutting import build_model, cut_config, depth, dtype_of, everywhere
+from stages.cutting import build_model, cut_config, depth, everywhere
 from stages.featurize import extractor_of
 
 _REPEATS = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from adaptinf.files import write_atomically
-from adaptinf.notice import Notice
+from adaptinf.notice import Interrupted, Notice
 from config import Recipe, resolved_yaml
 from stages.context import Context, Step
 from stages.environment import write_environment
@@ -25,8 +24,9 @@ from stages.failure import failures_told, forget_failures
 from stages.heartbeat import Pulse
 from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
+from stages.logs import LOG, logged
 from stages.reports import tables_of, write_run_report
-from stages.results import Bill, build_matrix
+from stages.results import Bill, Spent, build_matrix
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
@@ -76,8 +76,10 @@ class _Company:
 
     def perform(self, work: Work, shown: Progress, ranks: Ranks) -> Mapping[str, Any]:
         """Run one work, from wherever an earlier try ended."""
+        LOG.info("begin %s", work.name)
         record = work.run(Heeding(self.pulse.begin(work, shown), self.notice), ranks)
         self.pulse.end()
+        LOG.info("done %s", work.name)
         return record
 
 
@@ -95,7 +97,12 @@ def run_lifelong(
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
         forget_failures(run)
-        with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+        with (
+            logged(run, ranks),
+            failures_told(recipe, notice),
+            ranks.stopping_together(),
+            watched(recipe, ranks) as pulse,
+        ):
             put_damaged_away(run, console)
             context = open_context(recipe, ranks=ranks)
             performed = _run(context, _Company(console, pulse, notice), fresh=fresh)
@@ -105,7 +112,12 @@ def run_lifelong(
 def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks, notice = Ranks.of_launch(), notice or Notice()
-    with failures_told(recipe, notice), watched(recipe, ranks) as pulse:
+    with (
+        logged(recipe.output_dir, ranks),
+        failures_told(recipe, notice),
+        ranks.stopping_together(),
+        watched(recipe, ranks) as pulse,
+    ):
         company = _Company(make_console(None), pulse, notice)
         # The leader has written the embedded world, and removed what is to be made anew.
         ranks.meet()
@@ -180,9 +192,13 @@ def _perform(
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
             company.notice.heed()
-            started = time.monotonic()
-            counts = company.perform(work, progress, context.ranks)["counts"]
-            bill.add(step.name, stage, time.monotonic() - started, counts["in"])
+            started = Spent.now()
+            try:
+                counts = company.perform(work, progress, context.ranks)["counts"]
+            except Interrupted:
+                bill.add(step.name, stage, Spent.now().since(started), 0)
+                raise
+            bill.add(step.name, stage, Spent.now().since(started), counts["in"])
             console.event("counted", work=work.name, **counts)
 
 

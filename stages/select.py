@@ -50,7 +50,7 @@ def select_work(
         step=step.name,
         stage="select",
         version=VERSION,
-        settings={**settings.model_dump(mode="json"), "seed": recipe.seed},
+        settings={**settings.lasting(), "seed": recipe.seed},
         inputs=inputs,
         folder=context.run / "steps" / step.name / "select",
         perform=partial(

@@ -22,15 +22,16 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
     """Training of the adapter at the top of ``start``, or of a fresh one."""
     recipe = context.recipe
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
-    ours = recipe.train.model_dump(mode="json")
-    ours.pop("save_steps")  # where it may be resumed from does not change the result
+    ours = recipe.train.lasting()
+    for name in ("save_steps", "keep_checkpoints"):
+        ours.pop(name)  # where it may be resumed from does not change the result
     return Work(
         step=step.name,
         stage="train",
         version=VERSION,
         settings={
             **ours,
-            "adapter": recipe.adapter.model_dump(mode="json"),
+            "adapter": recipe.adapter.lasting(),
             "max_length": recipe.data.max_length,
             "seed": recipe.seed,
         },
@@ -52,7 +53,7 @@ def _train(
     progress: Progress,
 ) -> Counts:
     from adaptinf.adapters import learning_rates
-    from adaptinf.training.trainer import Average, TrainSettings, train_adapter
+    from adaptinf.training import Average, TrainSettings, train_adapter
 
     recipe = context.recipe
     pool = read_pool(ingest.folder / "pool.parquet")
@@ -60,8 +61,9 @@ def _train(
     uids = pq.read_table(select.folder / "selection.parquet")["uid"].to_pylist()
     samples = [pool.sample(place[uid]) for uid in uids]
     progress.total(math.ceil(len(samples) * recipe.train.epochs))
+    lengths = dict(zip(pool.uids, pool.numbers("n_tokens").tolist(), strict=True))
     settings = TrainSettings(
-        **recipe.train.model_dump(),
+        **recipe.train.model_dump(exclude={"group_by_length"}),
         workers=recipe.data.workers,
         report_to=recipe.tracking.report_to,
     )
@@ -79,8 +81,12 @@ def _train(
             average=Average(
                 recipe.adapter.average, recipe.adapter.ema_decay, recipe.adapter.held_back
             ),
+            lengths=lengths if recipe.train.group_by_length else None,
             advance=progress.advance,
+            note=progress.note,
         )
+    if recipe.train.deepspeed:
+        context.forget_model()  # its weights are left in parts, or in another type of number
     if context.ranks.leads:
         lineage: dict[str, object] = {
             "base": recipe.model.name,

@@ -17,6 +17,7 @@ from adaptinf.distributed import Ranks
 from config import Recipe
 from stages.failure import tell_failure
 from stages.heartbeat import Beat, Pulse, birth, read_beat
+from stages.logs import LOG
 
 STALLED = 3
 """Exit status of a run that came no further."""
@@ -148,7 +149,9 @@ class _Watch:
             f" for {seconds:.0f} s: {beat.place}; the same command goes on from here"
         )
         try:
-            print(told, file=sys.stderr, flush=True)
+            # On the console whichever rank this is: the leader may be the one that hangs.
+            print(told, file=sys.__stderr__, flush=True)
+            LOG.error("%s", told)
             with suppress(OSError):
                 EventLog(self._run / "events.jsonl").write(
                     "stalled",

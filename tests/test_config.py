@@ -16,7 +16,8 @@ from config import Data, Recipe, Section, Select, Task, load_recipe, resolved_ya
 
 ROOT = Path(__file__).parent.parent
 # Whatever is no recipe (DeepSpeed presets) is JSON.
-SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+PLAN = ROOT / "configs/study/plan.yaml"  # what the study lays over a recipe
+SHIPPED = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path != PLAN)
 
 LEAST = "output_dir: runs/mine\ntasks:\n  - {dataset: llava}\n"
 
@@ -185,6 +186,18 @@ def test_gradients_of_loras_matrices_need_a_route_that_has_them(write, mistakes,
         f"recipe.yaml:5: adapter.route: featurize.gradients {kind!r} are of LoRA's matrices, which"
         " 'mixlora' has not; give weights or auto there"
     ]
+
+
+def test_deepspeed_is_a_preset_or_a_file(write, mistakes):
+    text = LEAST + "train: {deepspeed: zero-3}\n"
+    where = "recipe.yaml:4: train.deepspeed: "
+    told = "neither a preset nor a file: 'zero-3'; did you mean 'zero3'?"
+    assert mistakes(text) == [where + told]
+    Path("zero-3").write_text("{}")
+    assert load_recipe(write(text)).train.deepspeed == "zero-3"
+    told = "adapter.average 'ema' needs weights that are whole; give zero2"
+    text = LEAST + "train: {deepspeed: zero3}\nadapter: {average: ema}\n"
+    assert mistakes(text) == [where + told]
 
 
 def test_image_grounding_that_is_not_computed_selects_nothing(mistakes):
@@ -479,6 +492,29 @@ def test_resolved_yaml_says_everything_and_reads_back(write):
     again = load_recipe(write(text))
     assert again == recipe
     assert resolved_yaml(again) == text
+
+
+@pytest.mark.parametrize(
+    ("bits", "setting", "told"),
+    [
+        ("4bit", "adapter.across_steps=merge_and_new", "give continue or new_per_task"),
+        ("8bit", "adapter.route=full", "train lora on them"),
+        ("4bit", "adapter.placement=full", "train lora on them"),
+        ("4bit", "adapter.placement=[{part: text}, {part: text, r: full}]", "train lora on them"),
+        ("8bit", "adapter.route=dora", "give 4bit there"),
+        ("4bit", "train.deepspeed=zero3", "give zero2"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_on_fewer_bits(mistakes, bits, setting, told):
+    (line,) = mistakes(LEAST, f"model.quantize={bits}", setting)
+    assert line.startswith(f"command line: {setting.split('=')[0]}")
+    assert f"model.quantize: {bits}" in line and told in line
+
+
+def test_fewer_bits_go_with_adapters_and_a_trained_connector(write):
+    placement = "adapter.placement=[{part: text}, {part: connector, r: full}]"
+    settings = ["model.quantize=4bit", "adapter.route=dora", placement, "train.deepspeed=zero2"]
+    assert load_recipe(write(LEAST), settings).model.quantize == "4bit"
 
 
 @pytest.mark.parametrize(

@@ -196,12 +196,15 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     import bench_adapters
     import bench_data
+    import bench_scale
     import bench_selection
+    import bench_training
     import check_choice
     import check_gate
     import check_probes
     import compare_routes
     import compare_tiers
+    import soak
 
     import bench_features
     from pages import markdown
@@ -218,6 +221,13 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
             return markdown(check_probes.HEADS, found["lines"])
         if file == "docs/bench/data.json":
             return markdown(bench_data.HEADS, found["lines"])
+        if file == "docs/bench/training.json":
+            return markdown(bench_training.HEADS, found["lines"])
+        if file == "docs/scale.json":
+            assert found["lines"] == bench_scale.projected(ROOT / "docs/bench")
+            return markdown(bench_scale.HEADS, found["lines"])
+        if file == "docs/soak.json":
+            return markdown(soak.HEADS, found["lines"])
         if file == "docs/routes.json":
             return markdown(compare_routes.HEADS, found)
         if file == "docs/bench/adapters.json":

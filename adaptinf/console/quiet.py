@@ -17,7 +17,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for module in ("transformers", "peft"):
+    for module in ("transformers", "peft", "torch.distributed"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     if hub := sys.modules.get("huggingface_hub.utils"):
         hub.disable_progress_bars()
@@ -25,6 +25,8 @@ def quiet_libraries() -> None:
         datasets.disable_progress_bars()
     # DeepSpeed says on standard output, at import, that there is no GPU.
     logging.getLogger("DeepSpeed").addFilter(_is_not_about_the_cpu)
+    # And bitsandbytes, at every product of matrices in 8 bits, that it computes them in float16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if messages := sys.modules.get("transformers.utils.logging"):
         messages.disable_progress_bar()
         if os.environ["TRANSFORMERS_VERBOSITY"] == "error":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "ADAPTINF_JUDGE_KEY", "WANDB_API_KEY")
+
 
 def count_text(count: int) -> str:
     """``1,280``."""
@@ -33,3 +37,12 @@ def rate_text(per_second: float) -> str:
 def printable(text: str) -> str:
     """``text`` with spaces for whatever is neither printable nor a line break."""
     return "".join(mark if mark.isprintable() or mark == "\n" else " " for mark in text)
+
+
+def scrubbed(text: str) -> str:
+    """``text`` with the name of the variable in place of each secret of the environment."""
+    for name in _SECRETS:
+        value = os.environ.get(name, "").strip()
+        if len(value) >= 8:  # no key is shorter, and common words may be
+            text = text.replace(value, f"<{name}>")
+    return text

@@ -30,7 +30,7 @@ class GlanceStore:
             folder.mkdir(parents=True, exist_ok=True)
             Shards.create(folder, _NAME, rows, width, SHARD_ROWS)
             BatchedArrays.begin(folder, batches)
-        shards = {_NAME: Shards.open(folder, _NAME, SHARD_ROWS, "r+")}
+        shards = {_NAME: Shards.open(folder, _NAME, rows, SHARD_ROWS, "r+")}
         self.arrays = BatchedArrays(folder, batches, shards)
 
     @property
@@ -44,7 +44,8 @@ class GlanceStore:
 
     def rows_from(self, folder: Path, mapping: NDArray[np.int64]) -> None:
         """Copy rows from the finished store in ``folder``: ``mapping`` [rows], -1 for none."""
-        self.arrays.copy({_NAME: Shards.open(folder, _NAME, SHARD_ROWS, "r")}, mapping)
+        theirs = Shards.open(folder, _NAME, len(glanced_rows(folder)), SHARD_ROWS, "r")
+        self.arrays.copy({_NAME: theirs}, mapping)
 
     @property
     def vectors(self) -> NDArray[np.float16]:

@@ -37,26 +37,24 @@ class Shards:
         Its room on the disk is taken at once: a mapped file with holes ends the process by a signal
         (SIGBUS) when it meets a full disk. Raises ``OSError`` where there is no such room.
         """
-        files = []
-        for number, start in enumerate(range(0, max(rows, 1), shard_rows)):
-            files.append(folder / f"{name}-{number:05d}.npy")
+        files = _files(folder, name, rows, shard_rows)
+        for file, start in zip(files, range(0, max(rows, 1), shard_rows), strict=True):
             shape = (min(shard_rows, rows - start), width)
-            open_memmap(files[-1], mode="w+", dtype=dtype, shape=shape)
-            with files[-1].open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, files[-1].stat().st_size)
+            open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+            with file.open("r+b") as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
         return cls(files, "r+", shard_rows)
 
     @classmethod
-    def open(cls, folder: Path, name: str, shard_rows: int, mode: Literal["r", "r+"]) -> Shards:
-        """The matrix ``name`` in ``folder``.
+    def open(
+        cls, folder: Path, name: str, rows: int, shard_rows: int, mode: Literal["r", "r+"]
+    ) -> Shards:
+        """The matrix ``name`` of so many rows in ``folder``; other files there are none of it.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: a file of it is missing.
         """
-        files = sorted(folder.glob(f"{name}-*.npy"))
-        if not files:
-            raise FileNotFoundError(f"no {name}-*.npy in {folder}")
-        return cls(files, mode, shard_rows)
+        return cls(_files(folder, name, rows, shard_rows), mode, shard_rows)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Copies of the given rows, in their order."""
@@ -81,3 +79,8 @@ class Shards:
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             yield self._parts[number], chosen, rows[chosen] - number * self._rows
+
+
+def _files(folder: Path, name: str, rows: int, shard_rows: int) -> list[Path]:
+    count = len(range(0, max(rows, 1), shard_rows))
+    return [folder / f"{name}-{number:05d}.npy" for number in range(count)]

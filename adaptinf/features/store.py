@@ -41,7 +41,7 @@ class FeatureStore:
         self._rows = json.loads((folder / "manifest.json").read_text())["rows"]
         self._unplanned = self._rows - sum(map(len, batches))
         finished = (folder / "scores.parquet").exists()
-        self._arrays = None if finished else _arrays(folder, batches, shard_rows)
+        self._arrays = None if finished else _arrays(folder, self._rows, batches, shard_rows)
 
     @classmethod
     def create(
@@ -209,12 +209,13 @@ def load_scores(folder: Path) -> pa.Table:
 def _open_finished(folder: Path) -> dict[str, Shards]:
     manifest = json.loads((folder / "manifest.json").read_text())
     names = ("gradients", "embeddings")
-    return {name: Shards.open(folder, name, manifest["shard_rows"], "r") for name in names}
+    rows, shard_rows = manifest["rows"], manifest["shard_rows"]
+    return {name: Shards.open(folder, name, rows, shard_rows, "r") for name in names}
 
 
-def _arrays(folder: Path, batches: Batches, shard_rows: int) -> BatchedArrays:
+def _arrays(folder: Path, rows: int, batches: Batches, shard_rows: int) -> BatchedArrays:
     names = ("gradients", "embeddings", "scores")
-    shards = {name: Shards.open(folder, name, shard_rows, "r+") for name in names}
+    shards = {name: Shards.open(folder, name, rows, shard_rows, "r+") for name in names}
     return BatchedArrays(folder, batches, shards)
 
 

@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any
 from adaptinf.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    import torch
+    from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
 TINY = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """What to load and how: ``dtype`` is a torch dtype's name or ``auto`` (as saved)."""
+    """What to load and how: ``dtype`` is a torch dtype's name or ``auto`` (as saved).
+
+    ``quantize``: 4bit or 8bit, see ``adaptinf.models.quantization``.
+    """
 
     name: str
     revision: str | None = None
     dtype: str = "auto"
     attention: str | None = None
+    quantize: str | None = None
 
     @property
     def path(self) -> str:
@@ -55,19 +60,43 @@ def load_processor(source: ModelSource) -> ProcessorMixin:
 
 
 def load_model(source: ModelSource) -> PreTrainedModel:
-    """The model in evaluation mode on the best device that there is."""
+    """The model in evaluation mode on the best device that there is.
+
+    Raises:
+        UserError: it cannot be loaded, or not in so few bits.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
 
     extra: dict[str, Any] = {}
     if source.attention:
         extra["attn_implementation"] = source.attention
+    if source.quantize:
+        extra["quantization_config"] = _quantized(source)
     with _telling(source):
         model = AutoModelForImageTextToText.from_pretrained(
             source.path, dtype=source.torch_dtype, **_asked(source), **extra
         )
+    if source.quantize:
+        return model.eval()  # it is where it was quantised
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     return model.to(device).eval()
+
+
+def dtype_of(source: ModelSource, config: Any) -> torch.dtype:
+    """Number type of the weights as they are loaded."""
+    import torch
+
+    if source.torch_dtype != "auto":
+        return getattr(torch, source.torch_dtype)  # type: ignore[no-any-return]
+    return config.dtype or config.get_text_config().dtype or torch.float32
+
+
+def _quantized(source: ModelSource) -> BitsAndBytesConfig:
+    from adaptinf.models.quantization import quantized
+
+    config = load_config(source)
+    return quantized(str(source.quantize), config, dtype_of(source, config))
 
 
 def load_config(source: ModelSource) -> Any:
@@ -79,8 +108,12 @@ def load_config(source: ModelSource) -> Any:
 
 
 def model_fingerprint(source: ModelSource) -> str:
-    """SHA-256 that names the weights: of the files in a folder, of id and commit for the hub."""
-    state = hashlib.sha256(f"{source.torch_dtype}\n{source.attention}\n".encode())
+    """SHA-256 that names the weights: of the files in a folder, of id and commit for the hub.
+
+    Of how they are loaded, too: number type, attention kernel, bits.
+    """
+    how = [source.torch_dtype, source.attention, *([source.quantize] if source.quantize else [])]
+    state = hashlib.sha256("".join(f"{part}\n" for part in how).encode())
     folder = Path(source.path)
     if not folder.is_dir():
         state.update(f"{source.name}@{_hub_commit(source)}".encode())

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from adaptinf.data.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Which mean of a training's weights is kept: see the recipe's ``adapter.average``."""
+
+    kind: Literal["none", "ema", "interpolate"] = "none"
+    decay: float = 0.99
+    held_back: float = 0.1
+
+    def divided(
+        self, samples: Sequence[Sample], seed: int
+    ) -> tuple[Sequence[Sample], Sequence[Sample]]:
+        """Rows to train on, and those that are held back, at least one, drawn by ``seed``."""
+        if self.kind != "interpolate" or len(samples) < 2:
+            return samples, samples
+        count = max(1, round(self.held_back * len(samples)))
+        back = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
+        parts: tuple[list[Sample], list[Sample]] = ([], [])
+        for i, sample in enumerate(samples):
+            parts[i in back].append(sample)
+        return parts
+
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the trained weights that :func:`interpolate` tries."""

@@ -50,13 +50,24 @@ def last_sealed(folder: Path, ranks: Ranks) -> Path | None:
     return newest if ranks.leads else _newest(folder)
 
 
+def step_of(checkpoint: Path | None) -> int:
+    """The step of the optimiser that a checkpoint is of; 0 for the beginning.
+
+    -1 of a folder that no training names so.
+    """
+    number = checkpoint.name.rsplit("-", 1)[1] if checkpoint else "0"
+    return int(number) if number.isdecimal() else -1
+
+
 def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
-    for checkpoint in reversed(found):
-        if _is_whole(checkpoint):
-            return checkpoint
-        shutil.rmtree(checkpoint)
-    return None
+    """The newest whole one. What is newer goes, as does all that a kill has left half written."""
+    newest: Path | None = None
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        if newest is None and _is_whole(checkpoint):
+            newest = checkpoint
+        elif newest is None or not (checkpoint / _SEAL).is_file():
+            shutil.rmtree(checkpoint)
+    return newest
 
 
 def _is_whole(checkpoint: Path) -> bool:

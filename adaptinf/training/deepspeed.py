@@ -1,53 +1,31 @@
-"""DeepSpeed's configurations by short names; the rest of it is filled in by the Trainer."""
+"""What is to be done about a model that DeepSpeed has trained."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from adaptinf.errors import UserError, suggestion
-
-_COMMON: dict[str, Any] = {
-    "train_micro_batch_size_per_gpu": "auto",
-    "train_batch_size": "auto",
-    "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto",
-    "bf16": {"enabled": "auto"},
-    # The Trainer's own AdamW; DeepSpeed's has to be compiled first.
-    "zero_allow_untested_optimizer": True,
-    "zero_force_ds_cpu_optimizer": False,
-}
-_ZERO2: dict[str, Any] = {
-    "stage": 2,
-    "overlap_comm": True,
-    "contiguous_gradients": True,
-    "reduce_bucket_size": 50_000_000,
-    "allgather_bucket_size": 50_000_000,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "zero2": {**_COMMON, "zero_optimization": _ZERO2},
-    "zero2-offload": {
-        **_COMMON,
-        "zero_optimization": {**_ZERO2, "offload_optimizer": {"device": "cpu"}},
-    },
-}
-"""Stage 2 of ZeRO: the optimiser's state and gradients are in parts, the adapter is whole on every
-device. Offload keeps that state in the machine's memory."""
+from torch import nn
 
 
-def deepspeed_config(given: str | None) -> dict[str, Any] | str | None:
-    """What the Trainer is told: a preset, or the path of a configuration's JSON file.
+@contextmanager
+def whole(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside, parameters that ZeRO-3 keeps in parts are whole, to be read; all ranks come here."""
+    parts = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not parts:
+        yield
+        return
+    import deepspeed
 
-    Raises:
-        UserError: neither a preset nor a file.
+    with deepspeed.zero.GatheredParameters(parts):
+        yield
+
+
+def forget_configuration() -> None:
+    """Models that are loaded from here on are whole, though the last training was of parts.
+
+    Transformers asks a configuration that it remembers, and Accelerate holds it to the end.
     """
-    if given is None or Path(given).is_file():
-        return given
-    if given not in PRESETS:
-        raise UserError(
-            "neither a preset of DeepSpeed nor a file",
-            where="train.deepspeed",
-            seen=given,
-            hint=suggestion(given, PRESETS),
-        )
-    return PRESETS[given]
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()

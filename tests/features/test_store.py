@@ -49,6 +49,20 @@ def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+def test_files_beyond_the_rows_of_the_manifest_are_not_read(tmp_path):
+    store = begin(tmp_path, shard_rows=4)
+    fill(store)
+    store.finish(UIDS)
+    before = load_gradients(tmp_path)
+    for name in ("gradients-00003.npy", "gradients-0.npy", "gradients-old.npy"):
+        np.save(tmp_path / name, np.ones((4, DIM), np.float16))
+    assert np.array_equal(load_gradients(tmp_path), before)
+    assert before.shape == (ROWS, DIM)
+    (tmp_path / "gradients-00001.npy").unlink()
+    with pytest.raises(FileNotFoundError, match="gradients-00001"):
+        load_gradients(tmp_path)
+
+
 @pytest.mark.parametrize("shard_rows", [4, 11, 100])
 def test_rows_come_back_in_dataset_order(tmp_path, shard_rows):
     store = begin(tmp_path, shard_rows=shard_rows)

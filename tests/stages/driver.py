@@ -3,22 +3,35 @@
 ``python driver.py RECIPE [--kill WHERE:CALLS | --term WHERE:CALLS | --kill-after WHERE:SECONDS]
 [key=value ...]``, WHERE being STEP/STAGE: SIGKILL or SIGTERM when the stage has reported progress
 so many times, or SIGKILL at that moment after it has begun, wherever the process then is.
-``--freeze RANK@1-llava/train:CALLS`` or ``--hang``: see ``freeze``.
+``--term-launch WHERE:CALLS``: SIGTERM to the launcher of the ranks.
+``--freeze RANK@1-llava/train:CALLS``, ``--hang`` or ``--fail``: see ``freeze``.
+``python driver.py --serve``: see ``serve``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
+
+HEAVY = (
+    *("faiss", "peft", "transformers.trainer", "transformers.models.llava.modeling_llava"),
+    *("adaptinf.adapters", "adaptinf.evaluation.generation", "adaptinf.features.extractor"),
+    *("adaptinf.report", "adaptinf.training.trainer", "stages.manager"),
+)
+"""What a run imports, sooner or later."""
 
 
 @dataclass
 class EndingProgress:
+    process: int
     number: int
     calls_left: int | None
 
@@ -32,7 +45,7 @@ class EndingProgress:
         if self.calls_left is not None:
             self.calls_left -= 1
             if self.calls_left == 0:
-                os.kill(os.getpid(), self.number)
+                os.kill(self.process, self.number)
 
 
 @dataclass
@@ -41,6 +54,7 @@ class EndingConsole:
     number: int = signal.SIGKILL
     calls: int = 0
     seconds: float | None = None
+    process: int = field(default_factory=os.getpid)
 
     def run_started(self, total_units: float, done_units: float = 0.0) -> None:
         pass
@@ -54,7 +68,7 @@ class EndingConsole:
             timer = threading.Timer(self.seconds, os.kill, [os.getpid(), self.number])
             timer.daemon = True
             timer.start()
-        yield EndingProgress(self.number, self.calls if here and self.calls else None)
+        yield EndingProgress(self.process, self.number, self.calls if here and self.calls else None)
 
     def line(self, text: str) -> None:
         print(text)
@@ -67,12 +81,14 @@ def ending_console(option: str, value: str) -> EndingConsole:
     where, amount = value.rsplit(":", 1)
     if option == "--kill-after":
         return EndingConsole(where, seconds=float(amount))
+    if option == "--term-launch":
+        return EndingConsole(where, signal.SIGTERM, int(amount), process=os.getppid())
     number = {"--kill": signal.SIGKILL, "--term": signal.SIGTERM}[option]
     return EndingConsole(where, number, calls=int(amount))
 
 
 def freeze(option: str, value: str) -> None:
-    """``RANK@STEP/STAGE:CALLS``: that rank stops there (SIGSTOP), or (--hang) does nothing more."""
+    """``RANK@STEP/STAGE:CALLS``: that rank stops there (SIGSTOP), does nothing more, or fails."""
     from stages.work import Work
 
     rank, where = value.split("@")
@@ -107,8 +123,12 @@ class FrozenProgress:
         self.calls_left -= 1
         if self.calls_left == 0 and self.option == "--freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif self.calls_left == 0:
+        elif self.calls_left == 0 and self.option == "--hang":
             threading.Event().wait()
+        elif self.calls_left == 0:
+            print("said aside")
+            warnings.warn("an odd thing", stacklevel=1)
+            raise RuntimeError(f"no luck with {os.environ['HF_TOKEN']}")
 
 
 def main() -> None:
@@ -122,7 +142,7 @@ def main() -> None:
     recipe, *rest = sys.argv[1:]
     console = EndingConsole()
     if rest and rest[0].startswith("--"):
-        if rest[0] in ("--freeze", "--hang"):
+        if rest[0] in ("--freeze", "--hang", "--fail"):
             freeze(*rest[:2])
         else:
             console = ending_console(*rest[:2])
@@ -137,5 +157,31 @@ def main() -> None:
             print("interrupted")
 
 
+def serve() -> None:
+    """A driver for each line of standard input, forked from here, where all is imported already.
+
+    A line is a JSON list of arguments, environment, and the files for what is printed; answered by
+    the exit status. Nothing is computed in this process, so that a driver begins as any other.
+    """
+    from adaptinf.console import quiet_libraries
+
+    quiet_libraries()
+    for name in HEAVY:
+        import_module(name)
+    for line in iter(sys.stdin.readline, ""):
+        arguments, environment, *printed = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for number, name in enumerate((os.devnull, *printed)):
+                os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv[1:] = arguments
+            main()
+            return
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[1:] == ["--serve"] else main()

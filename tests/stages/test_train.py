@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import Trainer
 
+from adaptinf.data.pool import read_pool
 from adaptinf.data.world.build import WorldSizes, build_world
 from config import Recipe
 from stages.context import Context
@@ -23,13 +29,13 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def context(world, tmp_path):
-    def make(**adapter: object) -> Context:
+    def make(train: Mapping[str, object] = MappingProxyType({}), **adapter: object) -> Context:
         recipe = Recipe(
             output_dir=tmp_path / "run",
             tasks=[{"dataset": "llava"}, {"dataset": "mantis"}],
             select={"method": "random", "budget": 4},
             adapter=adapter,
-            train={"batch_size": 2},
+            train={"batch_size": 2, **train},
             evaluate={"benchmarks": ["caption"]},
         )
         return Context(recipe, world)
@@ -110,3 +116,39 @@ def test_merged_adapters_carry_what_was_learned_to_a_fresh_one(context, route) -
         assert (answers(model) - after_first).abs().max() > 1e-4
     with made.base_model() as base:
         assert torch.equal(answers(base), plain)
+
+
+def test_rows_are_grouped_by_the_pools_tokens_and_smaller_passes_are_kept(
+    context, monkeypatch
+) -> None:
+    mixed = plan_walk(context())[1].train
+    # A run of a release that did not know the setting goes on.
+    assert "group_by_length" not in mixed.settings
+    walk = plan_walk(context(train={"group_by_length": True, "batch_size": 4, "epochs": 2}))[1]
+    assert walk.train.settings["group_by_length"]
+    whole = Trainer.training_step
+    tokens: list[int] = []
+
+    def step(self: Trainer, model: Any, inputs: Any, *rest: Any, **named: Any) -> torch.Tensor:
+        if len(inputs["labels"]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        tokens.append(int(inputs["attention_mask"].sum()))
+        return whole(self, model, inputs, *rest, **named)
+
+    monkeypatch.setattr(Trainer, "training_step", step)
+    for work in walk.ordered:
+        perform(work)
+    pool = read_pool(walk.ingest.folder / "pool.parquet")
+    selected = pq.read_table(walk.select.folder / "selection.parquet")["uid"].to_pylist()
+    known = dict(zip(pool.uids, pool.numbers("n_tokens").tolist(), strict=True))
+    longest_first = sorted((known[uid] for uid in selected), reverse=True)
+    # A row a pass, four to a step, and one step an epoch: both from the longest to the shortest.
+    assert tokens == longest_first * 2
+    told = json.loads((walk.train.folder / "micro_batches.json").read_text())
+    assert told["changes"] == [{"from_step": 1, "rows": 1}]
+    assert sorted(file.name for file in walk.train.folder.iterdir()) == [
+        "DONE",
+        "adapter",
+        "log.jsonl",
+        "micro_batches.json",
+    ]

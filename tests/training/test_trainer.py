@@ -23,8 +23,9 @@ from adaptinf.errors import UserError
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.notice import Interrupted
 from adaptinf.routes import Placement
-from adaptinf.training.checkpoints import last_sealed
-from adaptinf.training.trainer import Average, TrainSettings, save_adapter, train_adapter
+from adaptinf.training import Average, TrainSettings, train_adapter
+from adaptinf.training.checkpoints import _digests, last_sealed
+from adaptinf.training.trainer import save_adapter
 
 WORDS = ("red", "green", "blue", "white", "one", "two", "three", "four", "five", "six")
 
@@ -64,6 +65,8 @@ def run(
     adapter: Mapping[str, Any] = MappingProxyType({}),
     average: Average | None = None,
     ending: type[BaseException] = Killed,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    source: ModelSource = ModelSource("tiny"),  # noqa: B008, it is frozen
     **settings: object,
 ) -> int:
     """Train a fresh adapter; returns the rows that were reported."""
@@ -77,18 +80,19 @@ def run(
 
     folder.mkdir(exist_ok=True)
     options = {"r": 4, "dropout": 0.1, **adapter}
-    model = attach(load_model(ModelSource("tiny")), **options, seed=0).train()
+    model = attach(load_model(source), **options, seed=0).train()
     train_adapter(
         model,
         collator,
         samples,
-        TrainSettings(learning_rate=1e-2, epochs=3, batch_size=4, **settings),
+        TrainSettings(**{"learning_rate": 1e-2, "epochs": 3, "batch_size": 4, **settings}),
         folder,
         base="tiny",
         seed=5,
         rates=learning_rates(model, **options),
         average=average,
         advance=advance,
+        **more,
     )
     return rows
 
@@ -225,6 +229,25 @@ def test_broken_checkpoints_are_not_loaded(
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
 
 
+def test_as_many_checkpoints_are_kept_as_asked_for(
+    tmp_path: Path, collator: Collator, samples: list[Sample]
+) -> None:
+    with pytest.raises(Killed):  # at the eighth step, before it is saved
+        run(tmp_path, collator, samples, save_steps=1, keep_checkpoints=3, kill_after=32)
+    kept = {folder.name for folder in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {"checkpoint-5", "checkpoint-6", "checkpoint-7"}
+
+
+def test_half_written_checkpoints_go(tmp_path: Path) -> None:
+    for name in ("checkpoint-2", "checkpoint-10", "checkpoint-9", "checkpoint-9.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"12")
+    for name in ("checkpoint-2", "checkpoint-9"):
+        (tmp_path / name / "sealed.json").write_text(json.dumps(_digests(tmp_path / name)))
+    assert last_sealed(tmp_path, Ranks()) == tmp_path / "checkpoint-9"
+    assert {folder.name for folder in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-9"}
+
+
 def test_a_checkpoint_that_was_replaced_runs_no_code(
     tmp_path: Path, collator: Collator, samples: list[Sample]
 ) -> None:
@@ -288,7 +311,12 @@ def test_extra_arguments_may_not_contradict_the_recipe(
 
 
 @pytest.mark.parametrize(
-    ("what", "told"), [("loss", "the loss"), ("gradient", "the length of the")]
+    ("what", "told", "max_grad_norm"),
+    [
+        ("loss", "the loss", 1.0),
+        ("gradient", "the length of the", 1.0),
+        ("gradient", "the length of the", 0.0),
+    ],
 )
 def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     tmp_path: Path,
@@ -297,6 +325,7 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
     told: str,
+    max_grad_norm: float,
 ) -> None:
     calls = 0
     whole = Trainer.training_step
@@ -312,7 +341,7 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "training_step", spoilt)
         with pytest.raises(UserError, match=f"{told}.* of optimiser step 5 is no number") as error:
-            run(tmp_path / "c", collator, samples)
+            run(tmp_path / "c", collator, samples, max_grad_norm=max_grad_norm)
     named = re.findall(r"text:\w+", str(error.value))
     # The second batch of the second epoch: four different rows of ours.
     assert len(set(named)) == 4 and set(named) <= {sample.uid for sample in samples}
@@ -320,6 +349,6 @@ def test_what_is_no_number_is_told_with_its_rows_and_kept_nowhere(
     scratch = tmp_path / "c/checkpoints"
     assert [folder.name for folder in scratch.iterdir()] == ["checkpoint-3"]
     assert not (tmp_path / "c/adapter").exists()
-    run(tmp_path / "a", collator, samples)
-    run(tmp_path / "c", collator, samples)
+    run(tmp_path / "a", collator, samples, max_grad_norm=max_grad_norm)
+    run(tmp_path / "c", collator, samples, max_grad_norm=max_grad_norm)
     assert digests(tmp_path / "c") == digests(tmp_path / "a")
