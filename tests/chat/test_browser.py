@@ -64,7 +64,13 @@ def browser() -> Iterator[Any]:
 def stage(browser: Any) -> Iterator[Stage]:
     talker = Scripted()
     site = Site(
-        "<b>run</b>", "tiny", "lora", talker.steps, True, lambda: json.dumps(OPENINGS), lambda: "s"
+        "<b>run</b>",
+        "an-organisation/a-model-of-a-long-name-7b-hf",
+        "lora",
+        talker.steps,
+        True,
+        lambda: json.dumps(OPENINGS),
+        lambda: "s",
     )
     service = Service(talker, TOKEN, Bounds(), site.documents())
     with Server(service, "127.0.0.1", 0) as server:
@@ -227,6 +233,7 @@ def test_nothing_is_wider_than_the_window(stage: Stage, width: int) -> None:
     page = stage.visitor(width)
     page.set_input_files("#files", [photo("red", (900, 300))] * 4)
     page.select_option("#second", "base")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     ask(page, "Which? " * 40 + "w" * 300)
     inner: Callable[[str], int] = page.evaluate
     assert inner("document.documentElement.scrollWidth") <= width

@@ -282,7 +282,6 @@ function showAnswer(turn, column) {
 function boxes(turn, said) {
   const all = turns.slice(0, turns.indexOf(turn) + 1).flatMap((one) => one.pictures);
   const holder = make("figure", "drawn"), names = "http://www.w3.org/2000/svg";
-  holder.style.marginInline = "0";
   const drawing = document.createElementNS(names, "svg");
   drawing.setAttribute("viewBox", "0 0 1 1");
   drawing.setAttribute("preserveAspectRatio", "none");
