@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 
 HEAVY = (
     *("faiss", "peft", "transformers.trainer", "transformers.models.llava.modeling_llava"),
@@ -93,12 +94,15 @@ def freeze(option: str, value: str) -> None:
 
     rank, where = value.split("@")
     name, calls = where.rsplit(":", 1)
+    run_folder = next(a for a in sys.argv if a.startswith("output_dir=")).partition("=")[2]
+    reached = Path(f"{run_folder}.reached")
+    wait_for(reached, mute=option == "--freeze")
     if rank != os.environ.get("RANK", "0"):
         return
     run = Work.run
 
     def frozen(work: Work, progress: object, ranks: object = None) -> dict:
-        return run(work, FrozenProgress(progress, option, int(calls)), ranks)
+        return run(work, FrozenProgress(progress, option, int(calls), reached), ranks)
 
     def chosen(work: Work, progress: object, ranks: object = None) -> dict:
         return (frozen if work.name == name else run)(work, progress, ranks)
@@ -106,11 +110,26 @@ def freeze(option: str, value: str) -> None:
     Work.run = chosen
 
 
+def wait_for(reached: Path, *, mute: bool) -> None:
+    """Nobody is blamed before that place is reached, and a rank mute there: a busy machine may have
+    them all stand for as long."""
+    from stages import watch
+
+    blamed = watch.blamed
+
+    def then(seen: dict, patience: float) -> object:
+        silent = any(one.silent >= patience for one in seen.values())
+        return blamed(seen, patience) if reached.exists() and (silent or not mute) else None
+
+    watch.blamed = then
+
+
 @dataclass
 class FrozenProgress:
     told: object
     option: str
     calls_left: int
+    reached: Path
 
     def total(self, rows: int, done: int = 0) -> None:
         self.told.total(rows, done)
@@ -121,6 +140,8 @@ class FrozenProgress:
     def advance(self, rows: int) -> None:
         self.told.advance(rows)
         self.calls_left -= 1
+        if self.calls_left == 0:
+            self.reached.touch()
         if self.calls_left == 0 and self.option == "--freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.calls_left == 0 and self.option == "--hang":

@@ -240,7 +240,7 @@ def test_a_stopped_rank_ends_the_run_which_then_goes_on(
 ) -> None:
     told, run = tmp_path / "told", tmp_path / "run"
     recipe = two_ranks | {
-        "watch": {"stall_after": 8},
+        "watch": {"stall_after": 4},
         "on_failure": f'echo "$ADAPTINF_STATUS $ADAPTINF_MESSAGE" >> {told}',
     }
     file = runner_of(recipe).recipe
@@ -264,7 +264,7 @@ def test_a_stopped_rank_ends_the_run_which_then_goes_on(
 def test_a_process_that_hangs_ends_itself_and_says_where(
     recipe_dict: dict, runner_of: Callable, undisturbed: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    run, runner = tmp_path / "run", runner_of(recipe_dict | {"watch": {"stall_after": 8}})
+    run, runner = tmp_path / "run", runner_of(recipe_dict | {"watch": {"stall_after": 4}})
     command = [sys.executable, str(DRIVER), str(runner.recipe), "--hang", "0@1-llava/train:3"]
     done = subprocess.run(
         [*command, f"output_dir={run}"], capture_output=True, text=True, cwd=ROOT, check=False
