@@ -38,14 +38,14 @@ def datasets(case: Case) -> Iterator[Finding]:
             with offline():
                 look = look_at(context, label, measured=case.has_model)
         except UserError as error:
-            hint = f"adaptinf check {source.annotations} tells of each row"
-            yield from (Finding(name, "fail", line, hint) for line in error.lines)
+            for line in error.lines:
+                yield Finding(name, "fail", line, _advice(line, source))
             continue
         case.looks[label] = look
-        yield _told(name, look, str(source.annotations), measured=case.has_model)
+        yield _told(name, look, source, measured=case.has_model)
 
 
-def _told(name: str, look: TaskLook, file: str, *, measured: bool) -> Finding:
+def _told(name: str, look: TaskLook, source: Source, *, measured: bool) -> Finding:
     """What the first rows are like."""
     seen = f"{count_text(look.rows)} rows; {count_text(len(look.pool))} of the first"
     seen += f" {count_text(look.seen)} can be used"
@@ -56,10 +56,12 @@ def _told(name: str, look: TaskLook, file: str, *, measured: bool) -> Finding:
         return Finding(name, "ok", seen)
     told = ", ".join(f"{count_text(number)} {why}" for why, number in sorted(bad.items()))
     seen = f"{count_text(look.rows)} rows; of the first {count_text(look.seen)}: {told}"
-    todo = f"adaptinf check {file} tells of each row"
-    if reasons.TOO_LONG in bad:
-        todo = f"raise data.max_length; {todo}"
-    return Finding(name, "warn", seen, todo, ("ingest",))
+    return Finding(name, "warn", seen, _advice(told, source), ("ingest",))
+
+
+def _advice(told: str, source: Source) -> str:
+    longer = "raise data.max_length; " if reasons.TOO_LONG in told else ""
+    return f"{longer}adaptinf check {source.annotations} tells of each row"
 
 
 def benchmarks(case: Case) -> Iterator[Finding]:

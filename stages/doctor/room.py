@@ -57,6 +57,8 @@ def disk(case: Case) -> Iterator[Finding]:
 
 def memory(case: Case) -> Iterator[Finding]:
     """Whether the weights fit, and what the stages take with their batches (an estimate)."""
+    if not case.has_model:
+        raise Unseen("the model is not here")
     free, where = free_memory()
     weights = case.weight_bytes
     if weights > free and case.recipe.model.quantize is None:
