@@ -35,13 +35,13 @@ setup(
         "pillow>=11",
         "pydantic>=2.10",
         "pyyaml>=6.0",
-        "typer>=0.16",
-        "rich>=13",
+        "typer>=0.26",
+        "rich>=13.8",
         "jinja2>=3.1.6",
     ],
     extras_require={
-        "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
-        "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
+        "cpu": ["faiss-cpu>=1.14", "deepspeed>=0.17"],
+        "gpu": ["faiss-gpu-cu12>=1.14", "deepspeed>=0.17"],
         "quantize": ["bitsandbytes>=0.46.1"],
         # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
         # is advised (docs/evaluation.md).
