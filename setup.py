@@ -22,8 +22,8 @@ setup(
     },
     install_requires=[
         "torch>=2.6",
-        "transformers>=5.23,<5.24",
-        "peft>=0.20",
+        "transformers>=5.23",
+        "peft>=0.21",
         "accelerate>=1.10",
         "datasets>=4.0",
         "huggingface_hub>=2.0",
@@ -36,13 +36,13 @@ setup(
         "pillow>=11",
         "pydantic>=2.10",
         "pyyaml>=6.0",
-        "typer>=0.15",
-        "rich>=13",
-        "jinja2>=3.1",
+        "typer>=0.26",
+        "rich>=13.8",
+        "jinja2>=3.1.6",
     ],
     extras_require={
-        "cpu": ["faiss-cpu>=1.10", "deepspeed>=0.17"],
-        "gpu": ["faiss-gpu-cu12>=1.10", "deepspeed>=0.17"],
+        "cpu": ["faiss-cpu>=1.14", "deepspeed>=0.17"],
+        "gpu": ["faiss-gpu-cu12>=1.14", "deepspeed>=0.17"],
         "quantize": ["bitsandbytes>=0.46.1"],
         # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
         # is advised (docs/evaluation.md).
@@ -59,7 +59,7 @@ setup(
             "sacrebleu>=2.5",
             "ruff>=0.9",
             "mypy>=1.14",
-            "types-PyYAML",
+            "types-PyYAML>=6.0.12",
         ],
     },
     entry_points={

@@ -4,4 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 install ""
-.venv/bin/run-lifelong configs/quickstart.yaml "$@"
+"$venv/bin/run-lifelong" configs/quickstart.yaml "$@"

@@ -168,6 +168,24 @@ def forecast(context: Context, samples: Sequence[Sample], *, scored: bool = True
     )
 
 
+def sizes(context: Context) -> Forecast:
+    """The forecast without its costs: no pass is run."""
+    prompts = _prompts(context, context.recipe.evaluate.batch_size)
+    rows, tokens = prompts["input_ids"].shape
+    return Forecast(
+        shape=model_shape(context.model_source, context.recipe),
+        encode=0.0,
+        glance=NOTHING,
+        featurize=NOTHING,
+        train=NOTHING,
+        prompt=NOTHING,
+        token=NOTHING,
+        batch_rows=rows,
+        prompt_tokens=tokens,
+        clustering=0.0,
+    )
+
+
 def _whole(name: str, trials: Sequence[dict[str, Cost]], shape: ModelShape, layers: int) -> Cost:
     """A pass through so many layers, from that through two and what one more of each adds."""
     few, text, vision = (trial[name] for trial in trials)

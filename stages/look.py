@@ -61,8 +61,10 @@ class TaskLook:
         return float(self.pool.table.nbytes / len(self.pool))
 
 
-def look_at(context: Context, label: str) -> TaskLook:
+def look_at(context: Context, label: str, *, measured: bool = True) -> TaskLook:
     """Read the first rows as the ingest stage does, into a pool that is thrown away.
+
+    Without ``measured`` no row is measured by the model's processor: all have length 0.
 
     Raises:
         UserError: not one row can be used.
@@ -75,7 +77,7 @@ def look_at(context: Context, label: str) -> TaskLook:
     looked = ingest(
         source,
         PoolBuilder(tables.append),
-        context.encoder,
+        context.encoder if measured else None,
         1,
         media=media,
         limit=min(LOOK_ROWS, limit or LOOK_ROWS),

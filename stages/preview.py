@@ -42,6 +42,14 @@ class _Unbegun(Context):
         return {"questions": ""}
 
 
+def open_look(recipe: Recipe, scratch: Path) -> Context:
+    """The context for a look at a run that writes into ``scratch`` alone."""
+    context = open_context(recipe, scratch)
+    if (recipe.output_dir / "steps").is_dir():
+        return context
+    return _Unbegun(recipe, context.data_root, scratch)
+
+
 def preview(recipe: Recipe, page: Path | None = None) -> str:
     """The whole preview as text, at most 100 columns wide but for long values of the recipe.
 
@@ -53,9 +61,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
         UserError: a dataset, benchmark or model cannot be used.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        context = open_context(recipe, Path(scratch))
-        if not (recipe.output_dir / "steps").is_dir():
-            context = _Unbegun(recipe, context.data_root, Path(scratch))
+        context = open_look(recipe, Path(scratch))
         looks = [look_at(context, task.label) for task in recipe.tasks]
         if page is not None:
             write_rows_page(page, recipe.output_dir.name, [_shown(context, look) for look in looks])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptinf.errors import UserError
+from adaptinf.models.caches import cache_argument, cache_of
 from adaptinf.models.parts import bare_model, image_token_id, inner_model
 from adaptinf.models.prefix import Prefix
 
@@ -48,7 +49,7 @@ class Backbone:
 
     def prefix(self, inputs: Mapping[str, Any]) -> Prefix:
         """What the decoder keeps of one row without padding, as the start of others."""
-        kept = self._output(inputs, use_cache=True).past_key_values
+        kept = cache_of(self._output(inputs, use_cache=True))
         # Qwen counts positions by these, of the row just run, and only where it is told of images.
         drifts = getattr(self._inner, "rope_deltas", None)
         told = drifts is not None and "mm_token_type_ids" in inputs
@@ -64,8 +65,8 @@ class Backbone:
             input_ids=ids,
             attention_mask=torch.cat([mask.new_ones(len(ids), prefix.tokens), mask], 1),
             position_ids=places.expand_as(ids),
-            past_key_values=prefix.cache(),
             use_cache=True,
+            **cache_argument(self._decoder, prefix.cache()),
         ).last_hidden_state
 
     def _output(self, inputs: Mapping[str, Any], use_cache: bool) -> Any:

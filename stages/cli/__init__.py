@@ -6,6 +6,7 @@ from stages.cli import adapter
 from stages.cli.chat import chat
 from stages.cli.check import check_rows
 from stages.cli.compare import compare_two
+from stages.cli.doctor import examine_machine
 from stages.cli.download import download_datasets as download_command
 from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
@@ -41,6 +42,7 @@ def adaptinf() -> None:
     app.command("chat")(guarded(chat, LEAVES_WHOLE))
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
+    app.command("doctor")(guarded(examine_machine, LEAVES_WHOLE))
     app.command("compare")(guarded(compare_two, LEAVES_WHOLE))
     app.command("evaluate")(guarded(evaluate_model, RESUMES))
     app.command("lmms")(guarded(ask_tasks, RESUMES))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaptinf.adapters.adem.prompt import Places
 from adaptinf.errors import UserError
+from adaptinf.models.caches import cache_in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +41,9 @@ class Layout:
         """Have them say how tokens after the prompt follow the shorter sequence."""
         states = arguments["inputs_embeds"]
         mask = arguments.get("attention_mask")
-        if mask is None:
-            whole = int(arguments["past_key_values"].get_seq_length()) + states.shape[1]
+        cache = cache_in(arguments)
+        if mask is None and cache is not None:
+            whole = int(cache.get_seq_length()) + states.shape[1]
             after = self.mask.new_ones(len(states), whole - self.mask.shape[1])
         else:
             after = _plain(mask, states)[:, self.length :].to(self.mask)

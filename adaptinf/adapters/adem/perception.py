@@ -25,6 +25,7 @@ from adaptinf.adapters.adem.families import Eyes, Pictures
 from adaptinf.adapters.adem.layout import Layout, layout_of
 from adaptinf.adapters.adem.prompt import Places, VisualPrompt
 from adaptinf.errors import UserError
+from adaptinf.models.caches import cache_in, cache_of
 from adaptinf.models.parts import image_token_id, inner_model
 
 
@@ -118,8 +119,8 @@ class Perception:
         prompt = self._prompt()
         if prompt is None:
             return None
-        cache = kwargs.get("past_key_values")
-        if isinstance(cache, Cache) and int(cache.get_seq_length()):
+        cache = cache_in(kwargs)
+        if cache is not None and int(cache.get_seq_length()):
             arguments = self._follow(cache, text, kwargs)
         else:
             arguments = self._begin(prompt, text, kwargs)
@@ -171,7 +172,7 @@ class Perception:
             what = "a cache that was filled elsewhere has no sight of the images"
             raise UserError(
                 what if kept is None else "ADEM takes no new images after a cache",
-                where="past_key_values",
+                where="cache",
                 hint="give the whole prompt without it",
             )
         self._sight = Sight(kept.shared, kept.layout, follows=True)
@@ -186,8 +187,7 @@ class Perception:
         sight, self._sight = self._sight, None
         if sight is None or output is None:
             return
-        cache = getattr(output, "past_key_values", None)
-        if isinstance(cache, Cache):
+        if (cache := cache_of(output)) is not None:
             self._by_cache[cache] = sight
         if torch.is_grad_enabled() and output.last_hidden_state.requires_grad:
             # Gradient checkpointing runs layers again in the backward pass, where another forward

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import Cache
 
 from adaptinf.errors import UserError
+from adaptinf.models.caches import cache_in, cache_of
 
 _NO_ANSWER = -100
 
@@ -136,8 +137,7 @@ class Routing:
         route = self.last
         if self._depth or route is None:
             return
-        cache = getattr(output, "past_key_values", None)
-        if isinstance(cache, Cache):
+        if (cache := cache_of(output)) is not None:
             self._by_cache.setdefault(cache, route)
         if torch.is_grad_enabled():
             # Gradient checkpointing runs layers again in the backward pass, where another forward
@@ -156,15 +156,13 @@ class Routing:
     def _route_of(self, inputs: Mapping[str, Any]) -> Route:
         if self._call is not None and self._call.route is not None:
             return self._call.route.following()
-        cache = inputs.get("past_key_values")
-        if not isinstance(cache, Cache):
-            cache = None
+        cache = cache_in(inputs)
         if cache is not None and int(cache.get_seq_length()):
             kept = self._by_cache.get(cache)
             if kept is None:
                 raise UserError(
                     "a cache that was filled elsewhere has no MixLoRA route",
-                    where="past_key_values",
+                    where="cache",
                     hint="give the whole prompt without it",
                 )
             return kept.following()

@@ -1,0 +1,1 @@
+"""Whether this machine can do what a recipe asks: ``adaptinf doctor``."""
