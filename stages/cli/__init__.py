@@ -48,5 +48,6 @@ def adaptinf() -> None:
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):
         below.command(command.__name__)(guarded(command, LEAVES_WHOLE))
+    below.command("import")(guarded(adapter.import_original, LEAVES_WHOLE))
     app.add_typer(below, name="adapter")
     app(prog_name="adaptinf")

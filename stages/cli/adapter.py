@@ -51,6 +51,41 @@ def merge(
     print(f"model: {out.resolve()}")
 
 
+def import_original(
+    source: Annotated[
+        Path, Argument(metavar="SOURCE", help="Folder of a LoRA, DoRA, LLaVA, MixLoRA; projector.")
+    ],
+    out: Out,
+    base: Annotated[
+        str | None, Option(metavar="NAME", help="Adapters: LLaVA in Transformers' layout.")
+    ] = None,
+    vision: Annotated[
+        str | None, Option(metavar="NAME", help="Models: CLIP. [default: the one it names]")
+    ] = None,
+    text: Annotated[
+        str | None, Option(metavar="NAME", help="Models: Vicuna, or the folder of its tokenizer.")
+    ] = None,
+    pad: Annotated[
+        bool | None,
+        Option("--pad/--no-pad", help="Models: pad images to squares. [default: as it says]"),
+    ] = None,
+    rank: Annotated[
+        int | None, Option(metavar="N", min=1, help="MixLoRA: factors that a row uses.")
+    ] = None,
+    alpha: Annotated[
+        float | None, Option(metavar="X", help="MixLoRA: scale. [default: twice the experts]")
+    ] = None,
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Write what others published in layouts of their own as PEFT or Transformers have it."""
+    from adaptinf.console import quiet_libraries
+    from stages.imports import Order, import_original
+
+    quiet_libraries()
+    kind = import_original(Order(source, out, base, vision, text, pad, rank, alpha))
+    print(f"{kind}: {out.resolve()}")
+
+
 def export(
     folder: Folder,
     out: Out,
