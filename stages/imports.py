@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import PreTrainedModel
 
 from adaptinf.adapters.originals.acceptance import put_on
@@ -28,13 +27,12 @@ from adaptinf.adapters.originals.files import (
 )
 from adaptinf.adapters.originals.low_rank import Adapter, is_low_rank, read_low_rank
 from adaptinf.adapters.originals.mixture import is_mixture, mixture_of, require_below
-from adaptinf.data.sample import IMAGE_MARK, Turn
 from adaptinf.errors import UserError
 from adaptinf.folders import whole
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.models.preprocessing import pads_to_square, preprocessing
 from adaptinf.training.trainer import save_adapter
-from stages.context import encoder_of
+from stages.exports import question
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def _import_adapter(order: Order, adapter: Adapter, frozen: Mapping[str, torch.T
     _require_padding(order.source, processor, order.base)
     base = load_model(source)
     require_below(frozen, base, where)
-    model = put_on(base, adapter, probe(source, base), where)
+    model = put_on(base, adapter, question(source, base), where)
     with whole(order.out) as draft:
         save_adapter(model, draft, order.base)
         told = {
@@ -127,18 +125,8 @@ def _require_padding(folder: Path, processor: Any, base: str) -> None:
         )
 
 
-def probe(source: ModelSource, model: PreTrainedModel) -> dict[str, Any]:
-    """Inputs of one small question about a coloured image."""
-    image = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
-    turns = [[Turn("user", f"{IMAGE_MARK}What is in the picture?")]]
-    batch = encoder_of(source).encode_prompts(turns, [[image]]).to(model.device)
-    if "pixel_values" in batch:
-        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-    return dict(batch)
-
-
 @torch.no_grad()
 def _require_speaking(model: PreTrainedModel, folder: str) -> None:
-    logits = model(**probe(ModelSource(folder), model)).logits
+    logits = model(**question(ModelSource(folder), model)).logits
     if not bool(logits.isfinite().all()):
         raise UserError("the assembled model gives logits that are no numbers", where=folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from adaptinf.errors import UserError
@@ -45,19 +46,26 @@ def preprocessing(processor: Any) -> dict[str, Any]:
     }
 
 
-def require_preprocessing(stored: object, processor: Any, where: str) -> None:
-    """That a processor does what ``stored`` tells; nothing stored, nothing compared.
+def require_preprocessing(adapter: Path, now: Mapping[str, Any]) -> None:
+    """That ``now`` is what the ``lineage.json`` in an adapter's folder tells.
+
+    Adapters of earlier releases tell nothing, and nothing is compared.
 
     Raises:
-        UserError: it does not; what differs is named.
+        UserError: it is not; what differs is named.
     """
+    file = adapter / "lineage.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8")).get("processor")
+    except (OSError, ValueError, AttributeError):
+        return
     if not isinstance(stored, Mapping):
         return
-    differ = list(_differences(stored, preprocessing(processor)))
+    differ = _differences(stored, now)
     if differ:
         raise UserError(
             "texts or images would come to the model otherwise than when the adapter was trained",
-            where=where,
+            where=str(adapter),
             seen="; ".join(differ),
             hint="give the base model's processor as it was then (its revision, its files)",
         )

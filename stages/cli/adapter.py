@@ -47,8 +47,9 @@ def merge(
     from stages.exports import merge_adapter
 
     quiet_libraries()
-    merge_adapter(folder, out, base, dtype)
+    off = merge_adapter(folder, out, base, dtype)
     print(f"model: {out.resolve()}")
+    print(f"off by {100 * off:.4f} % of what the adapter changes, by rounding")
 
 
 def import_original(
@@ -87,20 +88,24 @@ def import_original(
 
 
 def export(
-    folder: Folder,
+    place: Annotated[
+        Path, Argument(metavar="RUN[/STEP]", help="As in runs/mine, or an adapter's folder.")
+    ],
     out: Out,
+    target: Annotated[
+        str, Option("--for", metavar="WHAT", help="One of peft, merged, vllm, lora (plain LoRA).")
+    ] = "lora",
     base: Base = None,
     rank: Annotated[
-        int | None, Option(metavar="N", min=1, help="DoRA: rank. [default: its highest]")
+        int | None, Option(metavar="N", min=1, help="DoRA as LoRA: rank. [default: its highest]")
     ] = None,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
-    """Write the adapter as plain LoRA, and tell how far off that is."""
+    """Write a run's adapter so that a server can load it, or say what that takes instead."""
     from adaptinf.console import quiet_libraries
-    from stages.exports import export_lora
+    from stages.targets import export_for
 
     quiet_libraries()
-    error = export_lora(folder, out, base, rank)
-    print(f"adapter: {out.resolve()}")
-    if error is not None:
-        print(f"error: {100 * error:.1f} % of what the adapter changes")
+    written = export_for(place, target, out, base, rank)
+    kind = "model" if target == "merged" else "adapter"
+    print(f"{kind}: {out.resolve()}", *written.notes, sep="\n")
