@@ -113,9 +113,10 @@ def source_of(
     """The base model of an adapter: as given, or as the run that it stands in has it."""
     from config import load_recipe
 
-    run = folder.resolve().parents[3] / "config.resolved.yaml"
-    if base is None and run.is_file():
-        told = load_recipe(run, [f"output_dir={run.parent}"]).model
+    above = folder.resolve().parents  # RUN/steps/STEP/train/adapter
+    file = above[min(3, len(above) - 1)] / "config.resolved.yaml"
+    if base is None and file.is_file():
+        told = load_recipe(file, [f"output_dir={file.parent}"]).model
         if told.name == found.base:
             return ModelSource(told.name, told.revision, dtype)
     return ModelSource(base or found.base, dtype=dtype)

@@ -14,6 +14,7 @@ from stages.cli.lmms import ask_tasks
 from stages.cli.report import forgetting_report as report_command
 from stages.cli.score import score_answers
 from stages.cli.select import select_rows
+from stages.cli.serving import check_server
 from stages.cli.status import show_status
 from stages.cli.verify import verify_files
 
@@ -43,6 +44,7 @@ def adaptinf() -> None:
     app.command("lmms")(guarded(ask_tasks, RESUMES))
     app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
+    app.command("serve-check")(guarded(check_server, LEAVES_WHOLE))
     app.command("status")(guarded(show_status, LEAVES_WHOLE))
     app.command("verify")(guarded(verify_files, RESUMES))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")

@@ -176,7 +176,7 @@ def _tokenizer(sources: Sources) -> Any:
     name = sources.text or own
     if name is None:
         hint = "give --text, as in lmsys/vicuna-7b-v1.5"
-        raise UserError("which tokenizer?", where=str(sources.folder), hint=hint)
+        raise UserError("whose tokenizer?", where=str(sources.folder), hint=hint)
     tokenizer = _loaded(AutoTokenizer, str(name), "--text", use_fast=True)
     extra: dict[str, Any] = {"additional_special_tokens": [IMAGE_TOKEN]}
     if tokenizer.pad_token is None:
