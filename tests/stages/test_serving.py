@@ -26,7 +26,8 @@ from adaptinf.data.images import decode_image, load_image
 from adaptinf.data.sample import IMAGE_MARK, Turn
 from adaptinf.errors import UserError
 from adaptinf.evaluation.generation import Generator
-from adaptinf.models.loading import ModelSource, load_model
+from adaptinf.models.loading import ModelSource, load_model, load_processor
+from adaptinf.models.preprocessing import preprocessing
 from config import load_recipe
 from stages.cli.guard import guarded, umbrella
 from stages.cli.serving import check_server
@@ -146,6 +147,13 @@ def test_the_run_s_own_model_passes(run: Path, adapted: Served) -> None:
     assert len(bodies) == 12
     assert {(body["model"], body["temperature"]) for body in bodies} == {(STEP, 0)}
     assert any(isinstance(body["messages"][0]["content"], list) for body in bodies)
+
+
+def test_an_adapter_tells_by_what_it_was_trained(undisturbed: Path) -> None:
+    told = preprocessing(load_processor(ModelSource("tiny")))
+    for step in ("1-llava", STEP):
+        lineage = undisturbed / "steps" / step / "train" / "adapter" / "lineage.json"
+        assert json.loads(lineage.read_text())["processor"] == told
 
 
 def test_the_base_model_fails(run: Path, base: Served) -> None:

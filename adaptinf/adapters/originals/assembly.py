@@ -159,13 +159,27 @@ def _tower(told: Mapping[str, Any], sources: Sources) -> PreTrainedModel:
     if not isinstance(name, str) or not name:
         hint = "give --vision, as in openai/clip-vit-large-patch14-336"
         raise UserError("which vision tower?", where=str(sources.folder), hint=hint)
-    return _loaded(CLIPVisionModel, name, "--vision")
+    return _weights_of(CLIPVisionModel, name, "--vision")
+
+
+def _weights_of(kind: Any, name: str, option: str) -> PreTrainedModel:
+    """A model every tensor of which was in its files: others would be drawn at random."""
+    model, found = _loaded(kind, name, option, dtype="auto", output_loading_info=True)
+    if found["missing_keys"] or found["mismatched_keys"]:
+        raise UserError(
+            f"not the weights of a {kind.__name__}",
+            where=option,
+            seen=f"{name}: {len(found['missing_keys'])} tensors missing",
+        )
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _loaded(kind: Any, name: str, option: str, **settings: Any) -> Any:
+    odd = (ValueError, KeyError, TypeError, AttributeError)  # of a strange configuration
     try:
         return kind.from_pretrained(name, trust_remote_code=False, **settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ImportError, RuntimeError, *odd) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"cannot be loaded: {first}", where=option, seen=name) from error
 
@@ -197,7 +211,7 @@ def _text(
         if sources.text is None:
             hint = "give --text, as in lmsys/vicuna-7b-v1.5"
             raise UserError("a projector alone: between which models?", where="--text", hint=hint)
-        model = _loaded(AutoModelForCausalLM, sources.text, "--text", dtype="auto")
+        model = _weights_of(AutoModelForCausalLM, sources.text, "--text")
         rest, config = model.state_dict(), model.config
         if not isinstance(config, LlamaConfig):
             raise UserError("not a Llama", where="--text", seen=config.model_type)

@@ -111,6 +111,25 @@ def test_a_projector_joins_clip_and_vicuna(kind: str, request: pytest.FixtureReq
     ]
 
 
+def test_parts_that_are_something_else(deep: Place, tmp_path: Path) -> None:
+    """A model that lacks tensors would be given random ones."""
+    out, vicuna = tmp_path / "out", str(deep.vicuna)
+    with pytest.raises(UserError, match=r"--vision: .*vicuna"):
+        import_original(Order(deep.stage, out, vision=vicuna, text=vicuna))
+    with pytest.raises(UserError, match="--text: "):
+        import_original(Order(deep.stage, out, text=str(deep.base)))
+    with pytest.raises(UserError, match="--text: cannot be loaded"):
+        import_original(Order(deep.stage, out, text=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match=r"an adapter is imported for its base model"):
+        source = write_low_rank(deep.model, {}, tmp_path / "a", "LORA", False)
+        tensors = train_low_rank(deep.copy(), False)
+        torch.save(
+            {f"base_model.model.{k}": v for k, v in tensors.items()}, source / "adapter_model.bin"
+        )
+        import_original(Order(source, out))
+    assert not out.exists()
+
+
 def test_a_whole_checkpoint_brings_its_own_vision_tower(deep: Place, tmp_path: Path) -> None:
     other = Original().eval()
     source = write_checkpoint(other, tmp_path / "llava", deep.clip)
