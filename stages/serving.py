@@ -20,6 +20,7 @@ import httpx2
 from adaptinf.console import table
 from adaptinf.data.completions import TIMEOUT, ChatServer, HaltedError, image_part
 from adaptinf.data.images import locate
+from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.errors import UserError
 from adaptinf.evaluation.answered import read_matrix, step_folder
 from adaptinf.evaluation.benchmarks import Benchmark, Question, require_images
@@ -124,9 +125,8 @@ def check_served(order: Order, advance: Advance = lambda name, total, done: None
         raise UserError(
             "the step has no answers", where=str(step), hint="run the recipe to its end"
         )
-    parts = [
-        _some(part, count) for part, count in zip(parts, _shares(parts, order.rows), strict=True)
-    ]
+    shared = zip(parts, _shares(parts, order.rows), strict=True)
+    parts = [_some(part, count) for part, count in shared if count]
     for part in parts:
         part.benchmark.prepare()
         require_images(part.benchmark, part.questions)
@@ -186,10 +186,7 @@ def _part(
     stored = _answers(step, benchmark)
     if not stored:
         return None
-    known = {
-        _key(question.question_id, question.answer, question.images): question
-        for question in questions
-    }
+    known = {_key(_told(question)): question for question in questions}
     base = _answers(step_folder(run, (), 0), benchmark) if adapted else {}
     lost = [key for key in stored if key not in known]
     if lost:
@@ -219,11 +216,21 @@ def _rows(file: Path) -> Iterator[tuple[str, str]]:
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             row: Mapping[str, Any] = json.loads(line)
-            yield _key(row["question_id"], row["answer"], row["images"]), row["text"]
+            yield _key(row), row["text"]
 
 
-def _key(ident: str, answer: str, images: Sequence[str]) -> str:
-    return json.dumps([ident, answer, list(images)])
+def _key(told: Mapping[str, Any]) -> str:
+    """What was asked and what is right, as ``predictions.jsonl`` tells it."""
+    return json.dumps([told[key] for key in ("question_id", "prompt", "answer", "images")])
+
+
+def _told(question: Question) -> dict[str, Any]:
+    return {
+        "question_id": question.question_id,
+        "prompt": IMAGE_MARK * len(question.images) + question.text,
+        "answer": question.answer,
+        "images": list(question.images),
+    }
 
 
 def _shares(parts: Sequence[_Part], rows: int) -> list[int]:

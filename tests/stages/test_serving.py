@@ -173,6 +173,8 @@ def test_the_base_model_passes_as_itself_and_rows_are_spread(run: Path, base: Se
     assert done.exit_code == 0, done.output
     assert "the server answers as 0-base did" in done.output
     assert [body["model"] for body in base.asked] == ["mine"] * 5
+    one = check_served(Order(base.url, run, step=0, rows=1))
+    assert [compared.rows for compared in one.served] == [1]
 
 
 def test_questions_that_cannot_tell_are_not_a_pass(run: Path, base: Served, tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_benchmark_that_has_changed_is_told(run: Path, base: Served, tmp_path:
     shutil.copytree(run, copy)
     file = copy / "steps" / STEP / "evaluate" / "more" / "predictions.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    rows[0]["answer"] += " changed"
+    rows[0]["prompt"] += " changed"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="1 questions of more are not what the step was asked"):
         check_served(Order(base.url, copy))
@@ -237,6 +239,7 @@ def test_small_benchmarks_leave_their_share_to_others() -> None:
     assert _shares(parts, 200) == [100, 10, 90]
     assert _shares(parts, 6) == [2, 2, 2]
     assert _shares(parts, 5000) == [500, 10, 90]
+    assert _shares(parts, 2) == [1, 0, 1]
 
 
 def test_images_travel_with_the_pixels_that_were_scored(tmp_path: Path) -> None:
