@@ -16,6 +16,7 @@ setup(
     py_modules=["config"],
     package_data={
         "adaptinf": ["py.typed"],
+        "adaptinf.chat": ["page/*"],
         "adaptinf.models": ["tiny/*"],
         "adaptinf.report": ["templates/*"],
     },
@@ -46,11 +47,14 @@ setup(
         # Some fifty requirements, pinned and conflicting ones among them: an environment of its own
         # is advised (docs/evaluation.md).
         "lmms": ["lmms-eval>=0.7"],
+        # For pytest -m browser, beside a Chromium of the system.
+        "browser": ["playwright>=1.50"],
         "test": [
             "bitsandbytes>=0.46.1",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6",
+            "openai>=3",
             "pycocoevalcap>=1.2",
             "sacrebleu>=2.5",
             "ruff>=0.9",

@@ -35,7 +35,7 @@ from adaptinf.models.loading import (
 )
 from adaptinf.models.preprocessing import preprocessing, require_preprocessing
 from config import Recipe
-from stages.lineage import Lineage
+from stages.lineage import Layers
 from stages.record import digest_of, file_digest
 from stages.work import derived_seed
 
@@ -215,7 +215,7 @@ class Context:
         yield self._base().eval()
 
     @contextmanager
-    def adapted_model(self, lineage: Lineage, *, trainable: bool = False) -> Iterator[Any]:
+    def adapted_model(self, lineage: Layers, *, trainable: bool = False) -> Iterator[Any]:
         """The base model with the adapter of a lineage on it, or with the recipe's fresh adapter.
 
         The fresh one is the same in every stage: its weights come from the recipe's seed. On

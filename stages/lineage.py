@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from stages.work import Work
+
+
+class Layers(Protocol):
+    """Folders of adapters: of those in a model's weights, in that order, and of the one on it."""
+
+    @property
+    def merged_folders(self) -> tuple[Path, ...]:
+        """Those in the weights."""
+
+    @property
+    def folder(self) -> Path | None:
+        """That on the model; None: a fresh one."""
 
 
 @dataclass(frozen=True, slots=True)

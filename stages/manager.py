@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from adaptinf.files import write_atomically
-from adaptinf.notice import Notice
+from adaptinf.notice import Interrupted, Notice
 from config import Recipe, resolved_yaml
 from stages.context import Context, Step
 from stages.environment import write_environment
@@ -27,7 +26,7 @@ from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
 from stages.logs import LOG, logged
 from stages.reports import tables_of, write_run_report
-from stages.results import Bill, build_matrix
+from stages.results import Bill, Spent, build_matrix
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
@@ -193,9 +192,13 @@ def _perform(
             progress.total(sum(work.rows or 0 for work in works))
         for work in works:
             company.notice.heed()
-            started = time.monotonic()
-            counts = company.perform(work, progress, context.ranks)["counts"]
-            bill.add(step.name, stage, time.monotonic() - started, counts["in"])
+            started = Spent.now()
+            try:
+                counts = company.perform(work, progress, context.ranks)["counts"]
+            except Interrupted:
+                bill.add(step.name, stage, Spent.now().since(started), 0)
+                raise
+            bill.add(step.name, stage, Spent.now().since(started), counts["in"])
             console.event("counted", work=work.name, **counts)
 
 

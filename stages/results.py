@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,29 @@ def _learned_at(context: Context, taught_by: Sequence[str]) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds since a moment, by the clock and of this process's threads together."""
+
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        """The moment that is subtracted later."""
+        return cls(time.monotonic(), time.process_time())
+
+    def since(self, before: Spent) -> Spent:
+        """What has passed since an earlier moment."""
+        return Spent(self.seconds - before.seconds, self.cpu_seconds - before.cpu_seconds)
+
+
 class Bill:
-    """``cost.json``: seconds and rows of every stage, of the tries that were not killed."""
+    """``cost.json``: seconds and rows of every stage, of all tries but those that were killed.
+
+    ``seconds`` are those of the clock, ``cpu_seconds`` those that the leader's process computed,
+    all its threads together: other work on the machine hardly touches them.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -61,15 +84,34 @@ class Bill:
         if file.is_file():
             self._steps = json.loads(file.read_text())["steps"]
 
-    def add(self, step: str, stage: str, seconds: float, rows: int) -> None:
+    def add(self, step: str, stage: str, spent: Spent, rows: int) -> None:
         """Add to what a stage has cost, and write the file."""
+        stages = self._stages(step)
+        cost = stages.setdefault(stage, {"seconds": 0.0, "cpu_seconds": 0.0, "rows": 0})
+        cost["seconds"] = round(cost["seconds"] + spent.seconds, 3)
+        # A run that was begun by an earlier version has not counted them so far.
+        cost["cpu_seconds"] = round(cost.get("cpu_seconds", 0.0) + spent.cpu_seconds, 3)
+        cost["rows"] += rows
+        self._write()
+
+    def cost_of(self, step: str, stage: str) -> dict[str, Any] | None:
+        """What is written of a stage of a step; None for nothing."""
+        entry = next((e for e in self._steps if e["step"] == step), None)
+        return None if entry is None else entry["stages"].get(stage)
+
+    def take(self, step: str, stage: str, cost: Mapping[str, Any]) -> None:
+        """Write down what a stage cost the run that it was taken from."""
+        self._stages(step)[stage] = dict(cost)
+        self._write()
+
+    def _stages(self, step: str) -> dict[str, Any]:
         entry = next((e for e in self._steps if e["step"] == step), None)
         if entry is None:
             entry = {"step": step, "stages": {}}
             self._steps.append(entry)
             self._steps.sort(key=lambda e: int(e["step"].split("-", 1)[0]))
-        stages = entry["stages"]
-        cost = stages.setdefault(stage, {"seconds": 0.0, "rows": 0})
-        cost["seconds"] = round(cost["seconds"] + seconds, 3)
-        cost["rows"] += rows
+        stages: dict[str, Any] = entry["stages"]
+        return stages
+
+    def _write(self) -> None:
         write_atomically(self._file, json.dumps({"steps": self._steps}, indent=1) + "\n")

@@ -145,15 +145,13 @@ class _Candidates:
 def _candidates(pool: PoolTable, featurize: Work | None, kind: str) -> _Candidates:
     if featurize is None:
         return _Candidates(_pool_of(pool), np.arange(len(pool)))
-    from adaptinf.features.store import load_embeddings, load_gradients, load_scores
+    from adaptinf.features.store import load_embeddings, load_features, load_scores
 
     table = load_scores(featurize.folder)
     place = {uid: position for position, uid in enumerate(pool.uids)}
     positions = np.array([place[uid] for uid in table["uid"].to_pylist()], dtype=np.int64)
     embeddings = load_embeddings(featurize.folder)
-    features = load_gradients(featurize.folder) if kind != "embeddings" else embeddings
-    if kind == "both":
-        features = np.concatenate([_unit(features), _unit(embeddings)], axis=1)
+    features = load_features(featurize.folder, kind)
     rows = pool if len(positions) == len(pool) else pool.take(positions)
     measured = {name: table[name].to_numpy() for name in SCORES}
     scores = {name: column for name, column in measured.items() if np.isfinite(column).any()}
@@ -164,12 +162,6 @@ def _candidates(pool: PoolTable, featurize: Work | None, kind: str) -> _Candidat
 def _pool_of(rows: PoolTable, **columns: Any) -> Pool:
     groups, arrival = rows.strings("dataset"), rows.numbers("arrived")
     return Pool(rows.uids, groups=groups, arrival=arrival, **columns)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    wide = np.asarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float16)
 
 
 def _selection(rows: PoolTable, table: pa.Table) -> pa.Table:

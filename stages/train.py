@@ -67,6 +67,10 @@ def _train(
         workers=recipe.data.workers,
         report_to=recipe.tracking.report_to,
     )
+    if recipe.train.deepspeed:
+        # Modules that have answered questions before have other hooks than those that have not,
+        # and ZeRO-3 compares what ranks pass through.
+        context.forget_model()
     with context.adapted_model(start, trainable=True) as model:
         losses = train_adapter(
             model,

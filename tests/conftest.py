@@ -6,9 +6,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hashlib
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +45,64 @@ def _contents(run: Path) -> dict[str, str]:
     }
 
 
+class Drivers:
+    """Processes that fork drivers, in turns: nothing may hang on the order of a set's elements."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._serving: list[subprocess.Popen] = []
+        self._calls = 0
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        """The driver with these arguments and this process's environment."""
+        if len(self._serving) < 2:
+            self._serving.append(self._begin(hash_seed=len(self._serving) + 1))
+        server = self._serving[self._calls % len(self._serving)]
+        self._calls += 1
+        printed = [self._scratch / f"{self._calls}.{name}" for name in ("out", "err")]
+        told = [arguments, dict(os.environ), *map(str, printed)]
+        server.stdin.write(json.dumps(told) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, *(f.read_text() for f in printed))
+
+    def end(self) -> None:
+        for server in self._serving:
+            server.stdin.close()
+            server.wait()
+            server.stdout.close()
+
+    def _begin(self, hash_seed: int) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(DRIVER), "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": str(hash_seed)},
+        )
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
+    drivers = Drivers(tmp_path_factory.mktemp("printed"))
+    yield drivers
+    drivers.end()
+
+
 @dataclass(frozen=True)
 class Runner:
     recipe: Path
+    drivers: Drivers
 
     def __call__(
         self, run: Path, *overrides: str, kill: str = "", kill_after: str = "", term: str = ""
     ) -> subprocess.CompletedProcess:
         """The driver on this recipe with ``run`` as its output folder."""
-        command = [sys.executable, str(DRIVER), str(self.recipe)]
+        arguments = [str(self.recipe)]
         for option, where in (("kill", kill), ("kill-after", kill_after), ("term", term)):
-            command += [f"--{option}", where] if where else []
-        command += [f"output_dir={run}", *overrides]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            arguments += [f"--{option}", where] if where else []
+        done = self.drivers.run(*arguments, f"output_dir={run}", *overrides)
         if not (kill or kill_after):
             assert done.returncode == 0, done.stderr
         return done
@@ -77,11 +123,13 @@ def recipe_dict(small_world: Path) -> dict:
 
 
 @pytest.fixture(scope="session")
-def runner_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict], Runner]:
+def runner_of(
+    tmp_path_factory: pytest.TempPathFactory, drivers: Drivers
+) -> Callable[[dict], Runner]:
     def make(recipe: dict) -> Runner:
         file = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
         file.write_text(yaml.safe_dump(recipe))
-        return Runner(file)
+        return Runner(file, drivers)
 
     return make
 

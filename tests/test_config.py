@@ -16,7 +16,8 @@ from config import Data, Recipe, Section, Select, Task, load_recipe, resolved_ya
 
 ROOT = Path(__file__).parent.parent
 # Whatever is no recipe (DeepSpeed presets) is JSON.
-SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+PLAN = ROOT / "configs/study/plan.yaml"  # what the study lays over a recipe
+SHIPPED = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path != PLAN)
 
 LEAST = "output_dir: runs/mine\ntasks:\n  - {dataset: llava}\n"
 

@@ -199,6 +199,7 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     import bench_scale
     import bench_selection
     import bench_training
+    import check_choice
     import check_gate
     import check_probes
     import compare_routes
@@ -212,6 +213,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
         if file == "docs/tiers.json":
             ways = [compare_tiers.worded(way) for way in found["ways"]]
             return markdown(compare_tiers.HEADS, ways)
+        if file == "docs/choice.json":
+            return markdown(check_choice.HEADS, check_choice.lines(found))
         if file == "docs/gate.json":
             return markdown(check_gate.HEADS, found["lines"])
         if file == "docs/probes.json":

@@ -78,19 +78,35 @@ class Generator:
             yield len(batch)
 
     def _prompts(self, benchmark: Benchmark, questions: Sequence[Question]) -> Any:
-        turns = [[Turn("user", IMAGE_MARK * len(q.images) + q.text)] for q in questions]
+        turns = [[asked(q.text, len(q.images))] for q in questions]
         images = [[load_image(benchmark.images / path) for path in q.images] for q in questions]
         return self.encoder.encode_prompts(turns, images).to(self.model.device)
 
     def _generate(self, benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
-        batch = self._prompts(benchmark, questions)
-        with torch.inference_mode():
-            ids = self.model.generate(
-                **batch, max_new_tokens=benchmark.max_new_tokens, do_sample=False, num_beams=1
-            )
-        decode = self.encoder.processor.batch_decode
-        fresh = ids[:, batch["input_ids"].shape[1] :]
-        return [text.strip() for text in decode(fresh, skip_special_tokens=True)]
+        fresh = generate(self.model, self._prompts(benchmark, questions), benchmark.max_new_tokens)
+        return texts_of(self.encoder, fresh)
+
+
+def asked(text: str, n_images: int) -> Turn:
+    """A question as models are asked here: its images before its words."""
+    return Turn("user", IMAGE_MARK * n_images + text)
+
+
+def generate(
+    model: Any, batch: Any, max_new_tokens: int, *, beams: int = 1, **options: Any
+) -> torch.Tensor:
+    """The tokens [rows, new] that follow a batch of prompts; of several beams the likeliest."""
+    with torch.inference_mode():
+        ids: torch.Tensor = model.generate(
+            **batch, max_new_tokens=max_new_tokens, do_sample=False, num_beams=beams, **options
+        )
+    return ids[:, batch["input_ids"].shape[1] :]
+
+
+def texts_of(encoder: Encoder, fresh: torch.Tensor) -> list[str]:
+    """Generated tokens [rows, new] as stripped texts."""
+    decode = encoder.processor.batch_decode
+    return [text.strip() for text in decode(fresh, skip_special_tokens=True)]
 
 
 def _size(question: Question) -> tuple[int, int]:

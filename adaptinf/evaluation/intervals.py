@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -39,6 +41,21 @@ def bootstrap_interval(
     means = resampled_means(values, seed, resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def share_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
+    """Wilson's interval of a share (Wilson 1927), which has a width where all or none are hits.
+
+    Raises:
+        ValueError: no items.
+    """
+    if n < 1:
+        raise ValueError("a share needs at least one item")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, room = hits / n, z**2 / n
+    middle = (share + room / 2) / (1 + room)
+    width = z * math.sqrt(share * (1 - share) / n + room / (4 * n)) / (1 + room)
+    return Interval(max(0.0, middle - width), min(1.0, middle + width))
 
 
 def resampled_means(

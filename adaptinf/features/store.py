@@ -185,6 +185,22 @@ def load_embeddings(folder: Path) -> NDArray[np.float16]:
     return _open_finished(folder)["embeddings"].whole()
 
 
+def load_features(folder: Path, kind: str) -> NDArray[np.float16]:
+    """What rows are clustered by: ``gradients``, ``embeddings``, or units of both side by side."""
+    if kind == "embeddings":
+        return load_embeddings(folder)
+    gradients = load_gradients(folder)
+    if kind != "both":
+        return gradients
+    return np.concatenate([_unit(gradients), _unit(load_embeddings(folder))], axis=1)
+
+
+def _unit(vectors: NDArray[np.float16]) -> NDArray[np.float16]:
+    wide = np.asarray(vectors, dtype=np.float32)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float16)
+
+
 def load_scores(folder: Path) -> pa.Table:
     """``uid``, the five scores, ``gradient_norm`` and ``n_answer`` of a finished store."""
     return pq.read_table(folder / "scores.parquet")

@@ -78,6 +78,9 @@ def load_model(source: ModelSource) -> PreTrainedModel:
             source.path, dtype=source.torch_dtype, **_asked(source), **extra
         )
     if source.quantize:
+        from adaptinf.models.quantization import keep_way_back
+
+        keep_way_back(model)
         return model.eval()  # it is where it was quantised
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     return model.to(device).eval()

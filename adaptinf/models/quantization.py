@@ -8,9 +8,8 @@ from adaptinf.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
     from transformers import BitsAndBytesConfig
-
-QUANTIZED_BITS = {"4bit": 4, "8bit": 8}
 
 
 def quantized(kind: str, config: Any, dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -37,6 +36,17 @@ def quantized(kind: str, config: Any, dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=kept,
     )
+
+
+def keep_way_back(model: nn.Module) -> None:
+    """See to it that gradients flow through the modules in fewer bits, wherever they run.
+
+    On a CPU with AVX512-BF16, bitsandbytes (0.50.2) packs a 4-bit weight at the first evaluation,
+    for a kernel without a backward pass; gradients through it are then wrong without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _require_bitsandbytes(kind: str) -> None:

@@ -40,6 +40,19 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """How well ``adaptinf chat`` chooses a step by itself, see ``adaptinf.chat.learning``."""
+
+    questions: int
+    right: float
+    interval: tuple[float, float]
+    equal: float
+    auto: float
+    latest: float
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """A run as far as it has come.
 
@@ -57,6 +70,7 @@ class Findings:
     versions: Mapping[str, str]
     image_roots: Mapping[str, Path]
     bridged: Sequence[BridgedColumn]
+    choice: Chosen | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -89,7 +103,23 @@ def read_findings(folder: Path) -> Findings:
         versions=_texts(environment, "versions", folder),
         image_roots={n: Path(p) for n, p in _texts(environment, "image_roots", folder).items()},
         bridged=bridged_columns(folder, matrix.steps),
+        choice=_choice(folder / "chat" / "choice.json", matrix.steps),
     )
+
+
+def _choice(file: Path, steps: Sequence[str]) -> Chosen | None:
+    """What a chat has measured; None where none has, or when the run had other steps."""
+    told = _read_json(file)
+    measured = told.get("measured")
+    if not measured or told.get("latest") != steps[-1]:
+        return None
+    try:
+        low, high = map(float, measured["interval"])
+        shares = [float(measured[name]) for name in ("equal", "auto", "latest", "best")]
+        right, questions = float(measured["right"]), int(measured["questions"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("lacks a key", where=str(file), seen=str(error)) from None
+    return Chosen(questions, right, (low, high), *shares)
 
 
 def _texts(environment: dict[str, Any], key: str, folder: Path) -> dict[str, str]:

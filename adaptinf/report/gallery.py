@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from adaptinf.data.images import BadImage, locate
-from adaptinf.data.sample import IMAGE_MARK
+from adaptinf.data.sample import IMAGE_MARK, Sample
 from adaptinf.report.findings import Findings
 from adaptinf.report.wording import shortened
 
@@ -118,21 +118,36 @@ def _pool_rows(pool: Path, uids: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _tile(findings: Findings, row: dict[str, Any], cluster: int | None) -> Tile:
-    images = row["images"] or []
-    root = findings.image_roots.get(row["dataset"])
-    picture = thumbnail(root, images[0]) if images else None
     texts = {"user": "", "assistant": ""}
     for turn in reversed(row["turns"]):
         texts[turn["role"]] = turn["text"]
+    images = row["images"] or []
+    return _shown(findings.image_roots.get(row["dataset"]), row["dataset"], images, texts, cluster)
+
+
+def pool_tile(roots: Mapping[str, Path], sample: Sample) -> Tile:
+    """A row of a pool, of no cluster that is known."""
+    texts = {"user": "", "assistant": ""}
+    for turn in reversed(sample.turns):
+        texts[turn.role] = turn.text
+    return _shown(roots.get(sample.dataset), sample.dataset, sample.images, texts, None)
+
+
+def _shown(
+    root: Path | None,
+    dataset: str,
+    images: Sequence[str],
+    texts: Mapping[str, str],
+    cluster: int | None,
+) -> Tile:
+    picture = thumbnail(root, images[0]) if images else None
     if not images:
         note = "text only"
     elif picture is None:
         note = "image not found"
     else:
         note = f"first of {len(images)} images" if len(images) > 1 else ""
-    return Tile(
-        picture, note, row["dataset"], cluster, plain(texts["user"]), plain(texts["assistant"])
-    )
+    return Tile(picture, note, dataset, cluster, plain(texts["user"]), plain(texts["assistant"]))
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

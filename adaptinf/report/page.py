@@ -110,6 +110,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "routes": shared_routes(
             findings.step_folder(len(matrix.steps) - 1) / "evaluate" / paths[i].name for i in order
         ),
+        "choice": findings.choice,
         "overlaps": overlaps_of(findings.folder / "steps" / step for step in findings.steps),
         "last_step": matrix.steps[-1],
         "recipe": findings.recipe_text,

@@ -11,10 +11,10 @@ from adaptinf.report import wording
 _FILTERS = ("percent", "points", "tenths", "signed", "count", "duration")
 
 
-def render(template: str, **context: Any) -> str:
-    """The text of a page."""
+def render(template: str, package: str = "adaptinf.report", **context: Any) -> str:
+    """The text of a page, whose template is among those of a package."""
     environment = Environment(
-        loader=PackageLoader("adaptinf.report"),
+        loader=PackageLoader(*package.rsplit("/", 1)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

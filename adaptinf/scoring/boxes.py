@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 Box = tuple[float, float, float, float]
 
@@ -13,11 +13,14 @@ _BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
 
 def box_in(text: str) -> Box | None:
     """The first ``[x1, y1, x2, y2]`` in a text, whatever stands around it."""
-    found = _BOX.search(text)
-    if found is None:
-        return None
-    left, top, right, bottom = map(float, found.groups())
-    return left, top, right, bottom
+    return next(boxes_in(text), None)
+
+
+def boxes_in(text: str) -> Iterator[Box]:
+    """All of them, in reading order."""
+    for found in _BOX.finditer(text):
+        left, top, right, bottom = map(float, found.groups())
+        yield left, top, right, bottom
 
 
 def overlap(one: Sequence[float], other: Sequence[float], *, edge: float = 0.0) -> float:

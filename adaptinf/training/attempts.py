@@ -71,13 +71,16 @@ class Attempts:
             part = self.plan.after(step_of(checkpoint))
             ends = StepEnds(part.until)
             trainer = self.build(part.rows, ends, checkpoint)
-            fits = self._fits(trainer, checkpoint)
-            # The error has held all that there was on the device.
-            if not fits:
+            if not self._fits(trainer, checkpoint):
+                # The error, which is gone by now, has held all that there was on the device.
+                trainer.model.zero_grad()
                 free_memory()
                 self._lessen(trainer, ends, step_of(checkpoint))
             elif self.interrupted() or trainer.state.global_step != part.until:
                 return trainer
+            # What its optimiser keeps is not to stand beside that of the next.
+            del trainer
+            free_memory()
 
     @staticmethod
     def _fits(trainer: WatchedTrainer, checkpoint: Path | None) -> bool:

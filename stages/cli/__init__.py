@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from stages.cli import adapter
+from stages.cli.chat import chat
 from stages.cli.check import check_rows
 from stages.cli.compare import compare_two
 from stages.cli.download import download_datasets as download_command
 from stages.cli.evaluate import evaluate_model
 from stages.cli.export import export_selection
+from stages.cli.gallery import show_selection
 from stages.cli.guard import LEAVES_WHOLE, RESUMES, guarded, single, umbrella
 from stages.cli.lifelong import run_lifelong as lifelong_command
 from stages.cli.lmms import ask_tasks
@@ -37,6 +39,7 @@ def download_datasets() -> None:
 def adaptinf() -> None:
     """Entry point of ``adaptinf``, the umbrella: one more command is one more line here."""
     app = umbrella("The parts of lifelong instruction tuning, each usable alone.")
+    app.command("chat")(guarded(chat, LEAVES_WHOLE))
     app.command("select")(guarded(select_rows, LEAVES_WHOLE))
     app.command("check")(guarded(check_rows, LEAVES_WHOLE))
     app.command("compare")(guarded(compare_two, LEAVES_WHOLE))
@@ -45,6 +48,7 @@ def adaptinf() -> None:
     app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
     app.command("serve-check")(guarded(check_server, LEAVES_WHOLE))
+    app.command("gallery")(guarded(show_selection, LEAVES_WHOLE))
     app.command("status")(guarded(show_status, LEAVES_WHOLE))
     app.command("verify")(guarded(verify_files, RESUMES))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")

@@ -20,11 +20,14 @@ RunnerOf = Callable[[dict], Callable]
 Contents = Callable[[Path], dict[str, str]]
 
 
+def bill_of(run: Path) -> list[dict]:
+    return json.loads((run / "cost.json").read_text())["steps"]
+
+
 def seconds_of(run: Path) -> dict[str, float]:
     """How long each stage of a finished run took, by ``STEP/STAGE`` in the order of the walk."""
-    steps = json.loads((run / "cost.json").read_text())["steps"]
     found = {}
-    for number, step in enumerate(steps):
+    for number, step in enumerate(bill_of(run)):
         for stage in (stage for stage in STAGES if stage in step["stages"]):
             found[f"{number}/{stage}"] = step["stages"][stage]["seconds"]
     return found
@@ -89,6 +92,9 @@ def test_given_notice_it_keeps_what_is_done_and_ends_with_the_same_bytes(
     assert runner(run, term="1/featurize:2").stdout == "interrupted\n"
     done = run / "steps/1-llava/featurize.tmp/done.npy"
     assert sum(done.read_bytes()[-4:]) >= 2
+    # What it has cost so far is in the bill, though the stage is not finished.
+    (spent,) = (s["stages"] for s in bill_of(run) if s["step"] == "1-llava")
+    assert spent["featurize"]["rows"] == 0 < spent["featurize"]["cpu_seconds"]
     assert runner(run, term="1/train:2").stdout == "interrupted\n"
     # The second of six optimiser steps; a kill would have gone back to the beginning.
     scratch = run / "steps/1-llava/train.tmp/checkpoints"

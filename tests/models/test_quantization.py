@@ -57,6 +57,21 @@ def test_text_layers_alone_are_in_fewer_bits(kind: str) -> None:
     assert load_config(TINY).get_text_config().num_hidden_layers == len(text_layers(model))
 
 
+@bits
+def test_gradients_flow_through_fewer_bits_also_after_an_evaluation(kind: str) -> None:
+    model = load_model(dataclasses.replace(TINY, quantize=kind))
+    ids = torch.tensor([[5, 9, 13, 17]])
+    with torch.no_grad():
+        model(input_ids=ids)
+    module = text_layers(model)[1].mlp.up_proj
+    x = torch.randn(2, 3, module.in_features, requires_grad=True)
+    signal = torch.randn(2, 3, module.out_features)
+    (found,) = torch.autograd.grad(module(x), x, signal)
+    with torch.no_grad():
+        weight = module(torch.eye(module.in_features))  # [in, out]
+    torch.testing.assert_close(found, signal @ weight.T, rtol=0.02, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("kind", "adapter"),
     [

@@ -5,10 +5,12 @@
 so many times, or SIGKILL at that moment after it has begun, wherever the process then is.
 ``--term-launch WHERE:CALLS``: SIGTERM to the launcher of the ranks.
 ``--freeze RANK@1-llava/train:CALLS``, ``--hang`` or ``--fail``: see ``freeze``.
+``python driver.py --serve``: see ``serve``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -17,6 +19,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+HEAVY = (
+    *("faiss", "peft", "transformers.trainer", "transformers.models.llava.modeling_llava"),
+    *("adaptinf.adapters", "adaptinf.evaluation.generation", "adaptinf.features.extractor"),
+    *("adaptinf.report", "adaptinf.training.trainer", "stages.manager"),
+)
+"""What a run imports, sooner or later."""
 
 
 @dataclass
@@ -83,12 +94,15 @@ def freeze(option: str, value: str) -> None:
 
     rank, where = value.split("@")
     name, calls = where.rsplit(":", 1)
+    run_folder = next(a for a in sys.argv if a.startswith("output_dir=")).partition("=")[2]
+    reached = Path(f"{run_folder}.reached")
+    wait_for(reached, mute=option == "--freeze")
     if rank != os.environ.get("RANK", "0"):
         return
     run = Work.run
 
     def frozen(work: Work, progress: object, ranks: object = None) -> dict:
-        return run(work, FrozenProgress(progress, option, int(calls)), ranks)
+        return run(work, FrozenProgress(progress, option, int(calls), reached), ranks)
 
     def chosen(work: Work, progress: object, ranks: object = None) -> dict:
         return (frozen if work.name == name else run)(work, progress, ranks)
@@ -96,11 +110,26 @@ def freeze(option: str, value: str) -> None:
     Work.run = chosen
 
 
+def wait_for(reached: Path, *, mute: bool) -> None:
+    """Nobody is blamed before that place is reached, and a rank mute there: a busy machine may have
+    them all stand for as long."""
+    from stages import watch
+
+    blamed = watch.blamed
+
+    def then(seen: dict, patience: float) -> object:
+        silent = any(one.silent >= patience for one in seen.values())
+        return blamed(seen, patience) if reached.exists() and (silent or not mute) else None
+
+    watch.blamed = then
+
+
 @dataclass
 class FrozenProgress:
     told: object
     option: str
     calls_left: int
+    reached: Path
 
     def total(self, rows: int, done: int = 0) -> None:
         self.told.total(rows, done)
@@ -111,6 +140,8 @@ class FrozenProgress:
     def advance(self, rows: int) -> None:
         self.told.advance(rows)
         self.calls_left -= 1
+        if self.calls_left == 0:
+            self.reached.touch()
         if self.calls_left == 0 and self.option == "--freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.calls_left == 0 and self.option == "--hang":
@@ -147,5 +178,31 @@ def main() -> None:
             print("interrupted")
 
 
+def serve() -> None:
+    """A driver for each line of standard input, forked from here, where all is imported already.
+
+    A line is a JSON list of arguments, environment, and the files for what is printed; answered by
+    the exit status. Nothing is computed in this process, so that a driver begins as any other.
+    """
+    from adaptinf.console import quiet_libraries
+
+    quiet_libraries()
+    for name in HEAVY:
+        import_module(name)
+    for line in iter(sys.stdin.readline, ""):
+        arguments, environment, *printed = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for number, name in enumerate((os.devnull, *printed)):
+                os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv[1:] = arguments
+            main()
+            return
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[1:] == ["--serve"] else main()

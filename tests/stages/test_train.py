@@ -91,6 +91,28 @@ def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, con
             assert model.active_adapter == "default"
 
 
+def test_deepspeed_has_a_model_that_nobody_had_before_and_nobody_has_after(
+    context, monkeypatch
+) -> None:
+    made, trained = context({"deepspeed": "zero3"}), []
+
+    def train(model: torch.nn.Module, *_: object, **__: object) -> dict[str, float]:
+        trained.append(model.get_base_model())
+        return {}
+
+    monkeypatch.setattr("adaptinf.training.train_adapter", train)
+    with made.base_model() as base:
+        before = base
+    step = plan_walk(made)[1]
+    for work in (step.ingest, step.select):
+        perform(work)
+    for part in ("checkpoints", "adapter"):
+        (step.train.folder / part).mkdir(parents=True)
+    step.train.perform(step.train.folder, Silent())
+    with made.base_model() as base:
+        assert len({id(model) for model in (before, trained[0], base)}) == 3
+
+
 def answers(model: torch.nn.Module) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=torch.tensor([[5, 9, 13, 17]])).logits
