@@ -20,6 +20,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from adaptinf.adapters import load_adapter
+from adaptinf.chat.server import Server
+from adaptinf.chat.service import Service
+from adaptinf.chat.talker import Bounds
 from adaptinf.data.completions import image_part
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import decode_image, load_image
@@ -29,6 +32,7 @@ from adaptinf.evaluation.generation import Generator
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.models.preprocessing import preprocessing
 from config import load_recipe
+from stages.chat import open_chat
 from stages.cli.guard import guarded, umbrella
 from stages.cli.serving import check_server
 from stages.context import encoder_of
@@ -175,6 +179,30 @@ def test_the_base_model_passes_as_itself_and_rows_are_spread(run: Path, base: Se
     assert [body["model"] for body in base.asked] == ["mine"] * 5
     one = check_served(Order(base.url, run, step=0, rows=1))
     assert [compared.rows for compared in one.served] == [1]
+
+
+def test_a_chat_s_door_answers_as_every_step_was_scored(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    monkeypatch.setenv("ADAPTINF_SERVER_KEY", "token-of-the-door")
+    with open_chat(run) as talker:
+        service = Service(talker, "token-of-the-door", Bounds(tokens=64), {})
+        with Server(service, "127.0.0.1", 0) as server, ExitStack() as stack:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            url = f"{server.url}/v1"
+            for step in (0, 1, 2):
+                told = total(check_served(Order(url, run, step)).served)
+                assert (told.equal, told.off) == (told.rows, 0.0)
+            other = check_served(Order(url, run, model="base"))
+            assert other.served == other.base
+            monkeypatch.delenv("ADAPTINF_SERVER_KEY")
+            with pytest.raises(UserError, match=r"401.*ADAPTINF_SERVER_KEY"):
+                check_served(Order(url, run))
 
 
 def test_questions_that_cannot_tell_are_not_a_pass(run: Path, base: Served, tmp_path: Path) -> None:
