@@ -43,8 +43,8 @@ class MixLoraConfig(PeftConfig):
     conditional_weight: float = 1.0
     """Weight of the conditional part of B's choice; the authors' ``ifs_weight``."""
     conditional_again: bool = False
-    """Whether the conditional part goes through a softmax once more after its sum, which the paper
-    does not tell and the authors' code does; their checkpoints were trained so."""
+    """Whether the conditional part goes through a softmax once more after its sum, as in the
+    authors' code (``CMoALoRA2B_Selector``), which their checkpoints were trained by."""
     routers: str = "learned"
     """``learned``: straight-through. ``frozen``: as in the paper's code, whose routers get no
     gradient and so choose by random projections for ever."""
