@@ -33,6 +33,7 @@ from adaptinf.models.loading import (
     load_processor,
     model_fingerprint,
 )
+from adaptinf.models.preprocessing import preprocessing, require_preprocessing
 from config import Recipe
 from stages.lineage import Layers
 from stages.record import digest_of, file_digest
@@ -181,6 +182,11 @@ class Context:
         return encoder_of(self.model_source, self.recipe.data.max_length)
 
     @cached_property
+    def preprocessing(self) -> dict[str, Any]:
+        """What texts and images become before the model sees them."""
+        return preprocessing(self.encoder.processor)
+
+    @cached_property
     def collator(self) -> Collator:
         """Pool rows to batches of the model."""
         return Collator(self.encoder, self.image_root)
@@ -214,6 +220,9 @@ class Context:
 
         The fresh one is the same in every stage: its weights come from the recipe's seed. On
         leaving, the base model is as it was.
+
+        Raises:
+            UserError: the adapter was trained behind another processor, or does not fit the model.
         """
         from adaptinf.adapters import attach, detach, load_adapter
 
@@ -222,6 +231,7 @@ class Context:
             seed = derived_seed(self.recipe.seed, "adapter")
             wrapped = attach(base, **self.recipe.adapter.options, seed=seed)
         else:
+            require_preprocessing(lineage.folder, self.preprocessing)
             wrapped = load_adapter(base, lineage.folder, trainable=trainable)
         try:
             yield wrapped.train() if trainable else wrapped.eval()

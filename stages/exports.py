@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,12 @@ from adaptinf.errors import UserError
 from adaptinf.features.inputs import Batch
 from adaptinf.folders import whole
 from adaptinf.models.loading import ModelSource, load_config, load_model, load_processor
+from adaptinf.models.preprocessing import preprocessing, require_preprocessing
 from adaptinf.routes import UNMERGEABLE
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 ROWS = 64
@@ -70,10 +72,12 @@ def merge_adapter(
     base: str | None = None,
     dtype: str = "auto",
     revision: str | None = None,
-) -> None:
+) -> float:
     """Write the base model with an adapter, and those that are merged below it, in its weights.
 
-    ``out`` becomes a model of its own with its processor, for any server.
+    ``out`` becomes a model of its own with its processor, for any server. Returns by how much its
+    logits for a question about an image are off those of the model with the adapter beside it, as a
+    share of what the adapter changes there; 0 where nothing is rounded.
 
     Raises:
         UserError: the adapter cannot be merged, or ``out`` is there.
@@ -88,9 +92,57 @@ def merge_adapter(
             hint="serve the model with the adapter on it"
             + (", or write a plain LoRA with export" if found.route == "mixlora" else ""),
         )
-    source = ModelSource(base or found.base, revision, dtype)
+    source = source_of(folder, found, base, dtype)
+    if revision is not None:
+        source = replace(source, revision=revision)
     with whole(out) as draft:
-        write_model(merge(adapted_model(folder, found, source)), source, draft)
+        model: Any = adapted_model(folder, found, source)
+        asked = question(source, model)
+        beside = _logits(model, asked)
+        with model.disable_adapter():
+            whole_change = (beside - _logits(model, asked)).norm()
+        merged = merge(model)
+        off = (_logits(merged, asked) - beside).norm()
+        write_model(merged, source, draft)
+    return float(off / whole_change) if whole_change else 0.0
+
+
+def source_of(
+    folder: Path, found: Inspection, base: str | None = None, dtype: str = "auto"
+) -> ModelSource:
+    """The base model of an adapter: as given, or as the run that it stands in has it."""
+    from config import load_recipe
+
+    above = folder.resolve().parents  # RUN/steps/STEP/train/adapter
+    file = above[min(3, len(above) - 1)] / "config.resolved.yaml"
+    if base is None and file.is_file():
+        told = load_recipe(file, [f"output_dir={file.parent}"]).model
+        if told.name == found.base:
+            return ModelSource(told.name, told.revision, dtype)
+    return ModelSource(base or found.base, dtype=dtype)
+
+
+def question(source: ModelSource, model: Any) -> dict[str, Any]:
+    """A model's inputs for a small question about an image."""
+    from PIL import Image
+
+    from adaptinf.data.sample import IMAGE_MARK, Turn
+    from stages.context import encoder_of
+
+    image = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
+    turns = [[Turn("user", f"{IMAGE_MARK}What is in the picture?")]]
+    batch = encoder_of(source).encode_prompts(turns, [[image]]).to(model.device)
+    if "pixel_values" in batch:
+        batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
+    return dict(batch)
+
+
+def _logits(model: Any, inputs: dict[str, Any]) -> Tensor:
+    import torch
+
+    with torch.no_grad():
+        logits: Tensor = model(**inputs).logits.float()
+    return logits
 
 
 def write_model(model: Any, source: ModelSource, out: Path) -> None:
@@ -121,7 +173,7 @@ def export_lora(
         if found.route == "lora":
             shutil.copytree(folder, draft, dirs_exist_ok=True)
             return None
-        model = adapted_model(folder, found, ModelSource(base or found.base))
+        model = adapted_model(folder, found, source_of(folder, found, base))
         if found.route == "dora":
             from adaptinf.adapters.truncation import truncate_dora
 
@@ -135,9 +187,14 @@ def export_lora(
 
 
 def adapted_model(folder: Path, found: Inspection, source: ModelSource) -> PeftModel:
-    """The base model with the adapter on it, and in its weights those that belong there."""
+    """The base model with the adapter on it, and in its weights those that belong there.
+
+    Raises:
+        UserError: it does not fit, or was trained behind another processor.
+    """
     from adaptinf.adapters import load_adapter
 
+    require_preprocessing(folder, preprocessing(load_processor(source)))
     return load_adapter(model_below(folder, found, source), folder).eval()
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx2
 
 from adaptinf.console import count_text
+from adaptinf.data.completions import TIMEOUT
 from adaptinf.errors import UserError
 from adaptinf.scoring.files import read_answers
-from adaptinf.scoring.judging.client import KEY, TIMEOUT, Judge
+from adaptinf.scoring.judging.client import KEY, Judge
 from adaptinf.scoring.judging.plan import Plan
 from adaptinf.scoring.judging.verdicts import VerdictFile
 from adaptinf.scoring.result import Result, find_benchmark, read_items, score

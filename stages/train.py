@@ -102,6 +102,7 @@ def _train(
             "merged": [work.step for work in start.merged],
             "average": recipe.adapter.average,
             "rows": len(samples),
+            "processor": context.preprocessing,
         }
         if losses:
             lineage["held_back_losses"] = losses

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "ADAPTINF_JUDGE_KEY", "WANDB_API_KEY")
+_SECRETS = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "ADAPTINF_JUDGE_KEY",
+    "ADAPTINF_SERVER_KEY",
+    "ADAPTINF_API_TOKEN",
+    "WANDB_API_KEY",
+)
 
 
 def count_text(count: int) -> str:

@@ -17,6 +17,7 @@ from stages.cli.lmms import ask_tasks
 from stages.cli.report import forgetting_report as report_command
 from stages.cli.score import score_answers
 from stages.cli.select import select_rows
+from stages.cli.serving import check_server
 from stages.cli.status import show_status
 from stages.cli.verify import verify_files
 
@@ -48,11 +49,13 @@ def adaptinf() -> None:
     app.command("lmms")(guarded(ask_tasks, RESUMES))
     app.command("score")(guarded(score_answers, RESUMES))
     app.command("export")(guarded(export_selection, LEAVES_WHOLE))
+    app.command("serve-check")(guarded(check_server, LEAVES_WHOLE))
     app.command("gallery")(guarded(show_selection, LEAVES_WHOLE))
     app.command("status")(guarded(show_status, LEAVES_WHOLE))
     app.command("verify")(guarded(verify_files, RESUMES))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):
         below.command(command.__name__)(guarded(command, LEAVES_WHOLE))
+    below.command("import")(guarded(adapter.import_original, LEAVES_WHOLE))
     app.add_typer(below, name="adapter")
     app(prog_name="adaptinf")

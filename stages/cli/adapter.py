@@ -47,25 +47,65 @@ def merge(
     from stages.exports import merge_adapter
 
     quiet_libraries()
-    merge_adapter(folder, out, base, dtype)
+    off = merge_adapter(folder, out, base, dtype)
     print(f"model: {out.resolve()}")
+    print(f"off by {100 * off:.4f} % of what the adapter changes, by rounding")
 
 
-def export(
-    folder: Folder,
+def import_original(
+    source: Annotated[
+        Path, Argument(metavar="SOURCE", help="Folder of a LoRA, DoRA, LLaVA, MixLoRA; projector.")
+    ],
     out: Out,
-    base: Base = None,
+    base: Annotated[
+        str | None, Option(metavar="NAME", help="Adapters: LLaVA in Transformers' layout.")
+    ] = None,
+    vision: Annotated[
+        str | None, Option(metavar="NAME", help="Models: CLIP. [default: the one it names]")
+    ] = None,
+    text: Annotated[
+        str | None, Option(metavar="NAME", help="Models: Vicuna, or the folder of its tokenizer.")
+    ] = None,
+    pad: Annotated[
+        bool | None,
+        Option("--pad/--no-pad", help="Models: pad images to squares. [default: as it says]"),
+    ] = None,
     rank: Annotated[
-        int | None, Option(metavar="N", min=1, help="DoRA: rank. [default: its highest]")
+        int | None, Option(metavar="N", min=1, help="MixLoRA: factors that a row uses.")
+    ] = None,
+    alpha: Annotated[
+        float | None, Option(metavar="X", help="MixLoRA: scale. [default: twice the experts]")
     ] = None,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
-    """Write the adapter as plain LoRA, and tell how far off that is."""
+    """Write what others published in layouts of their own as PEFT or Transformers have it."""
     from adaptinf.console import quiet_libraries
-    from stages.exports import export_lora
+    from stages.imports import Order, import_original
 
     quiet_libraries()
-    error = export_lora(folder, out, base, rank)
-    print(f"adapter: {out.resolve()}")
-    if error is not None:
-        print(f"error: {100 * error:.1f} % of what the adapter changes")
+    kind = import_original(Order(source, out, base, vision, text, pad, rank, alpha))
+    print(f"{kind}: {out.resolve()}")
+
+
+def export(
+    place: Annotated[
+        Path, Argument(metavar="RUN[/STEP]", help="As in runs/mine, or an adapter's folder.")
+    ],
+    out: Out,
+    target: Annotated[
+        str, Option("--for", metavar="WHAT", help="One of peft, merged, vllm, lora (plain LoRA).")
+    ] = "lora",
+    base: Base = None,
+    rank: Annotated[
+        int | None, Option(metavar="N", min=1, help="DoRA as LoRA: rank. [default: its highest]")
+    ] = None,
+    debug: Annotated[bool, DEBUG] = False,
+) -> None:
+    """Write a run's adapter so that a server can load it, or say what that takes instead."""
+    from adaptinf.console import quiet_libraries
+    from stages.targets import export_for
+
+    quiet_libraries()
+    written = export_for(place, target, out, base, rank)
+    kind = "model" if target == "merged" else "adapter"
+    print(f"{kind}: {out.resolve()}", *written.notes, sep="\n")

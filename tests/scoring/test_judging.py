@@ -16,10 +16,10 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
+from adaptinf.data import completions
 from adaptinf.errors import UserError
 from adaptinf.scoring.benchmarks import BENCHMARKS
 from adaptinf.scoring.files import Answers
-from adaptinf.scoring.judging import client as client_module
 from adaptinf.scoring.judging.client import KEY, Judge
 from adaptinf.scoring.judging.plan import Plan
 from adaptinf.scoring.judging.verdicts import LONGEST, VerdictFile
@@ -258,7 +258,7 @@ def test_a_repetition_asks_nothing_and_gives_the_same_bytes(server, mmvet, answe
 def test_what_was_judged_before_a_stop_is_not_asked_again(
     server, mmvet, answers, invoke, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(client_module, "_TRIES", 1)
+    monkeypatch.setattr(completions, "_TRIES", 1)
     monkeypatch.setattr("adaptinf.scoring.judging.plan.IN_FLIGHT", 1)
     server.say = by_question(["0.5", "1.0", "0.0", "0.3"])
     server.faults = [(200, {}, b""), (200, {}, b""), None]

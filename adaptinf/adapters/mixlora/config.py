@@ -42,6 +42,9 @@ class MixLoraConfig(PeftConfig):
     ``input_lora_a_param``: that of B also looks at the A factors chosen (conditional, CFS)."""
     conditional_weight: float = 1.0
     """Weight of the conditional part of B's choice; the authors' ``ifs_weight``."""
+    conditional_again: bool = False
+    """Whether the conditional part goes through a softmax once more after its sum, as in the
+    authors' code (``CMoALoRA2B_Selector``), which their checkpoints were trained by."""
     routers: str = "learned"
     """``learned``: straight-through. ``frozen``: as in the paper's code, whose routers get no
     gradient and so choose by random projections for ever."""

@@ -30,7 +30,8 @@ class Mixture(nn.Module):
     - A: the r largest of ``W_A h``, best first; ``W_A`` [E, in].
     - B, routing ``input``: the r largest of ``W_B h``.
     - B, routing ``input_lora_a_param``: the r largest of ``softmax(W_B h) + w sum_k q_k`` with
-      ``q_k = softmax(W_AB[k] a_k)``; ``W_AB`` [r, E, in], ``a_k`` the k-th A factor chosen.
+      ``q_k = softmax(W_AB[k] a_k)``; ``W_AB`` [r, E, in], ``a_k`` the k-th A factor chosen. With
+      ``conditional_again`` it is ``w softmax(sum_k q_k)``, as in the authors' code.
 
     A chosen factor has weight 1 in the forward pass. Learned routers get their gradient through it
     (straight-through: the gradient of ``p / stop_gradient(p)``), frozen ones are buffers. Neither
@@ -52,6 +53,7 @@ class Mixture(nn.Module):
         self.rank = config.rank
         self.scaling = config.scaling
         self.conditional_weight = config.conditional_weight
+        self.conditional_again = config.conditional_again
         self.learned = config.routers == "learned"
         self.dropout = nn.Dropout(config.dropout)
         experts = config.num_experts
@@ -129,6 +131,8 @@ class Mixture(nn.Module):
             return by_prompt
         factors = F.embedding(chosen, self.pool_a.detach()).float()
         by_factor = torch.einsum("nri,rei->nre", factors, self.router_ab.float()).log_softmax(-1)
+        if self.conditional_again:
+            by_factor = by_factor.logsumexp(1, keepdim=True).exp().log_softmax(-1)
         by_factor = by_factor + math.log(self.conditional_weight)
         return torch.cat([by_prompt.unsqueeze(1), by_factor], 1).logsumexp(1)
 

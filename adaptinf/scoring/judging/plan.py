@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adaptinf.data.completions import HaltedError
 from adaptinf.errors import UserError
 from adaptinf.scoring.files import Answers
 from adaptinf.scoring.items import Benchmark, Item, Prompt, Replies
-from adaptinf.scoring.judging.client import HaltedError, Judge
+from adaptinf.scoring.judging.client import Judge
 from adaptinf.scoring.judging.verdicts import Ruling, VerdictFile, key_of
 
 IN_FLIGHT = 4

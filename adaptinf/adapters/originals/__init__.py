@@ -1,0 +1,1 @@
+"""What others published in layouts of their own, read into those of Transformers and PEFT."""
