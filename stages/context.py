@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from adaptinf.data.admission import Admission
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
+from adaptinf.data.licences import let_in
 from adaptinf.data.source import Source, find_source, source_files
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
@@ -36,6 +38,7 @@ from adaptinf.models.loading import (
 from config import Recipe
 from stages.lineage import Lineage
 from stages.record import digest_of, file_digest
+from stages.withdrawn import Withdrawn, uids_in
 from stages.work import derived_seed
 
 
@@ -116,6 +119,23 @@ class Context:
             )
             for task in self.recipe.tasks
         }
+
+    def admission(self, label: str) -> Admission:
+        """Which rows of a task may be trained on at all.
+
+        Raises:
+            UserError: what says so cannot be read.
+        """
+        whose = f"{label}:"
+        gone = frozenset(uid for uid in self._withdrawn if uid.startswith(whose))
+        return Admission(let_in(self.recipe.data.licences), gone)
+
+    @cached_property
+    def _withdrawn(self) -> list[str]:
+        """Uids that the run folder and the recipe withdraw."""
+        file = self.recipe.data.withdrawn
+        listed = uids_in(file.expanduser()) if file else []
+        return [*Withdrawn.read(self.run).rows, *listed]
 
     @cached_property
     def benchmarks(self) -> list[Benchmark]:

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from adaptinf.data import ingest
 from adaptinf.data.pool import PoolBuilder, TableWriter, stream_pool, write_images, write_remarks
+from adaptinf.errors import UserError
 from stages.context import Context, Step
+from stages.record import digest_of
 from stages.work import Counts, Progress, Work
 
 VERSION = 2
@@ -25,7 +27,12 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
     recipe = context.recipe
     task = recipe.tasks[step.index - 1]
     source = context.sources[step.label]
-
+    admission = context.admission(step.label)
+    kept_out: dict[str, object] = {}
+    if admission.licences is not None:
+        kept_out["licences"] = sorted(admission.licences)
+    if admission.withdrawn:
+        kept_out["withdrawn"] = digest_of(sorted(admission.withdrawn))
     return Work(
         step=step.name,
         stage="ingest",
@@ -36,6 +43,7 @@ def ingest_work(context: Context, step: Step, pruned: list[Work]) -> Work:
             "licence": source.licence,
             "limit": task.limit,
             "max_length": context.recipe.data.max_length,
+            **kept_out,
         },
         inputs={
             "annotations": ",".join(context.source_digests(step.label)),
@@ -73,7 +81,17 @@ def _ingest(
             limit=context.recipe.tasks[step.index - 1].limit,
             progress=read,
             strict=context.recipe.data.strict,
+            admission=context.admission(step.label),
         )
+    if not (known or result.counts.kept):
+        raise UserError(
+            f"no row of {step.label} may be trained on, and no older row is there",
+            where=str(context.sources[step.label].annotations),
+            seen=_listed(result.counts.dropped),
+            hint="leave this task out, put it behind another one, or let more in by data.licences",
+        )
+    if context.admission(step.label).withdrawn and context.sources[step.label].embedded:
+        _keep_only(result.images, context.media(step.label))
     write_remarks(folder / "dropped.parquet", result.dropped)
     write_remarks(folder / "noted.parquet", result.noted)
     write_images(folder / "images.parquet", result.images)
@@ -86,6 +104,13 @@ def _ingest(
     (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
     progress.note(_note(counts))
     return Counts(counts.rows_in, counts.kept, counts.dropped)
+
+
+def _keep_only(images: Mapping[str, object], media: Path) -> None:
+    """Remove images that were brought out of the annotations for rows that are not kept."""
+    for file in [file for file in media.rglob("*") if file.is_file()]:
+        if file.relative_to(media).as_posix() not in images:
+            file.unlink()
 
 
 def _note(counts: ingest.Counts) -> str:

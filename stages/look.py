@@ -80,6 +80,7 @@ def look_at(context: Context, label: str) -> TaskLook:
         media=media,
         limit=min(LOOK_ROWS, limit or LOOK_ROWS),
         progress=lambda rows: clock.append(time.perf_counter()),
+        admission=context.admission(label),
     )
     stored = sum(file.stat().st_size for file in media.rglob("*") if file.is_file())
     return TaskLook(

@@ -31,6 +31,7 @@ from stages.results import Bill, build_matrix
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
+from stages.withdrawn import standing
 from stages.work import Heeding, Progress, Silent, Work
 
 
@@ -97,6 +98,7 @@ def run_lifelong(
     run, ranks, notice = recipe.output_dir, Ranks.of_launch(), notice or Notice()
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
+        recipe = standing(recipe)
         forget_failures(run)
         with (
             logged(run, ranks),
@@ -113,6 +115,7 @@ def run_lifelong(
 def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks, notice = Ranks.of_launch(), notice or Notice()
+    recipe = standing(recipe)
     with (
         logged(recipe.output_dir, ranks),
         failures_told(recipe, notice),

@@ -24,6 +24,7 @@ from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
 from stages.walk import StepWorks, plan_walk
+from stages.withdrawn import standing
 from stages.work import Work, is_done
 
 _INDENT = "  "
@@ -52,6 +53,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
     Raises:
         UserError: a dataset, benchmark or model cannot be used.
     """
+    recipe = standing(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         context = open_context(recipe, Path(scratch))
         if not (recipe.output_dir / "steps").is_dir():
