@@ -19,6 +19,7 @@ from adaptinf.evaluation.matrix import AccuracyMatrix
 from adaptinf.files import write_atomically
 from adaptinf.notice import Notice
 from config import Recipe, resolved_yaml
+from stages.cards import write_step_card
 from stages.context import Context, Step
 from stages.environment import write_environment
 from stages.failure import failures_told, forget_failures
@@ -98,7 +99,10 @@ def run_lifelong(
     run, ranks, notice = recipe.output_dir, Ranks.of_launch(), notice or Notice()
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
-        recipe = standing(recipe)
+        given, recipe = recipe, standing(recipe)
+        for task in given.tasks:
+            if task not in recipe.tasks:
+                console.line(f"{task.label} was withdrawn from this run; it is left out")
         forget_failures(run)
         with (
             logged(run, ranks),
@@ -166,7 +170,11 @@ def _run(context: Context, company: _Company, *, fresh: bool) -> int:
         if performed > before or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
+            if performed > before and works.train:
+                write_step_card(context, works.step, matrix)
     if performed or not (run / "report.html").is_file():
+        for works in walk[1:]:
+            write_step_card(context, works.step, matrix)
         write_run_report(run)
     seal_results(run)
     console.event("run_finished", performed=performed)

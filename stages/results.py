@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,4 +72,12 @@ class Bill:
         cost = stages.setdefault(stage, {"seconds": 0.0, "rows": 0})
         cost["seconds"] = round(cost["seconds"] + seconds, 3)
         cost["rows"] += rows
+        self._write()
+
+    def forget(self, steps: Collection[str]) -> None:
+        """Strike out what these steps have cost: they are no part of the run."""
+        self._steps = [entry for entry in self._steps if entry["step"] not in steps]
+        self._write()
+
+    def _write(self) -> None:
         write_atomically(self._file, json.dumps({"steps": self._steps}, indent=1) + "\n")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from adaptinf.errors import UserError
 from adaptinf.files import write_atomically
@@ -82,42 +85,40 @@ def checked(uid: str, where: str) -> str:
 
 
 def standing(recipe: Recipe) -> Recipe:
-    """The recipe without the tasks that were withdrawn from its run, and without what names them.
+    """The recipe without the tasks that were withdrawn from its run."""
+    return without(recipe, Withdrawn.read(recipe.output_dir).datasets)
+
+
+def without(recipe: Recipe, labels: Collection[str]) -> Recipe:
+    """The recipe without some tasks, and without the shares and teachers that name them.
 
     Raises:
-        UserError: no task is left.
+        UserError: no task is left, or the rest of the recipe does not hold without them.
     """
-    gone = set(Withdrawn.read(recipe.output_dir).datasets)
-    if not gone & {task.label for task in recipe.tasks}:
+    gone = set(labels) & {task.label for task in recipe.tasks}
+    if not gone:
         return recipe
-    tasks = tuple(task for task in recipe.tasks if task.label not in gone)
-    if not tasks:
+    told: dict[str, Any] = recipe.model_dump(mode="json")
+    told["tasks"] = [
+        given
+        for given, task in zip(told["tasks"], recipe.tasks, strict=True)
+        if task.label not in gone
+    ]
+    for shares in ("floors", "ceilings"):
+        for name in gone:
+            told["select"][shares].pop(name, None)
+    taught = told["evaluate"]["taught_by"]
+    told["evaluate"]["taught_by"] = {
+        benchmark: [name for name in teachers if name not in gone]
+        for benchmark, teachers in taught.items()
+    }
+    try:
+        rest = Recipe.model_validate(told)
+    except ValidationError as error:
         raise UserError(
-            "every dataset of this recipe was withdrawn from the run",
-            where=str(recipe.output_dir / FILE),
-            seen=sorted(gone),
-        )
-    select, evaluate = recipe.select, recipe.evaluate
-    return recipe.model_copy(
-        update={
-            "tasks": tasks,
-            "select": select.model_copy(
-                update={name: _without(getattr(select, name), gone) for name in _SHARES}
-            ),
-            "evaluate": evaluate.model_copy(
-                update={
-                    "taught_by": {
-                        benchmark: tuple(name for name in teachers if name not in gone)
-                        for benchmark, teachers in evaluate.taught_by.items()
-                    }
-                }
-            ),
-        }
-    )
-
-
-_SHARES = ("floors", "ceilings")
-
-
-def _without(shares: dict[str, float], gone: set[str]) -> dict[str, float]:
-    return {name: share for name, share in shares.items() if name not in gone}
+            f"without {', '.join(sorted(gone))} no run is left: {error.errors()[0]['msg']}",
+            where=str(recipe.output_dir),
+            hint="remove the run folder, or change the recipe and start with --fresh",
+        ) from error
+    rest._recipe_dir = recipe.recipe_dir
+    return rest
