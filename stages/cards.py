@@ -104,6 +104,7 @@ def _card(context: Context, step: Step, adapter: Path) -> Card:
             name: file_digest(adapter / name)
             for name in ("adapter_model.safetensors", _CONFIGURATION)
         }
+        | {"base model, weights": context.model_fingerprint}
         | {"selection.parquet": file_digest(steps / step.name / "select/selection.parquet")},
     )
 

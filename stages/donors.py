@@ -61,16 +61,10 @@ class Donor:
         inputs: Mapping[str, str],
         adapters: Sequence[Path],
     ) -> Donor | None:
-        """What stands beside the folder of a stage, sound, and made under the same model."""
-        folder = aside(stage)
-        record = read_record(folder)
-        if record is None or record["version"] != version:
-            return None
-        same = record["settings"] == json.loads(json.dumps(dict(settings)))
-        same = same and all(record["inputs"].get(name) == inputs.get(name) for name in _MODEL)
-        told = set(record.get("read", {}).values())
-        same = same and all(outputs_digest(place) in told for place in adapters)
-        if not (same and inspect_stage(folder).is_sound):
+        """What stands beside the folder of a stage, where it was made under the same model."""
+        folder = find_donor(stage, version, settings, inputs)
+        told = set((read_record(folder) or {}).get("read", {}).values()) if folder else set()
+        if folder is None or not all(outputs_digest(place) in told for place in adapters):
             return None
         file = folder / _WHOLE
         whole = frozenset(map(tuple, json.loads(file.read_text()))) if file.is_file() else None
@@ -95,6 +89,19 @@ class Donor:
         taken = [known[batch] for batch in pool_batches(pool, rows[known], batch_tokens)]
         given = {len(batches) + n: there[batch] for n, batch in enumerate(taken)}
         return Plan([*batches, *taken], given)
+
+
+def find_donor(
+    stage: Path, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Path | None:
+    """The folder beside that of a stage, where it is sound and made under the same model."""
+    folder = aside(stage)
+    record = read_record(folder)
+    if record is None or record["version"] != version:
+        return None
+    same = record["settings"] == json.loads(json.dumps(dict(settings)))
+    same = same and all(record["inputs"].get(name) == inputs.get(name) for name in _MODEL)
+    return folder if same and inspect_stage(folder).is_sound else None
 
 
 def set_aside_whole(step: Path, before: Path | None, batch_tokens: int, drift: float) -> None:

@@ -41,7 +41,7 @@ def pending_works(works: Sequence[Work], console: Console, *, fresh: bool) -> li
 
     for work in works:
         if fresh and work.is_drifted():
-            if work.stage in ("ingest", "featurize"):
+            if work.stage in ("ingest", "glance", "featurize"):
                 set_aside(work.folder)
             else:
                 shutil.rmtree(work.folder)

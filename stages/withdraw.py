@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from adaptinf.console import Console, table
 from adaptinf.errors import UserError, suggestion
 from config import Recipe, load_recipe
+from stages.aside import aside, forget
 from stages.context import BASE, Step
 from stages.donors import set_aside_whole
 from stages.lock import locked
@@ -61,7 +62,7 @@ class Withdrawal:
             [each.step.name, f"{each.pool:,}", f"{each.trained:,}", self._fate(each.step)]
             for each in self.steps
         ]
-        heads = ["step", "rows in its pool", "trained on", "what becomes of it"]
+        heads = ["step", "of them in its pool", "of them trained on", "what becomes of it"]
         lines += ["", table(cells, heads), ""]
         lines.append("earlier steps and the base model's answers stay as they are")
         return "\n".join(lines)
@@ -117,13 +118,14 @@ class Withdrawal:
 
     def _remove_step(self, name: str) -> None:
         step = self.run / "steps" / name
+        forget(step / "featurize")
         if not self.asked.datasets and name == self.steps[0].step.name:
             settings, first = self.recipe.featurize, self.first
             before = _steps(self.recipe)[first - 2] if first > 1 else None
             copied = self.run / "steps" / before.name / "featurize" if before else None
             set_aside_whole(step, copied, settings.batch_tokens, settings.drift)
         for folder in step.iterdir() if step.is_dir() else ():
-            if folder.name != "featurize.before":
+            if folder != aside(step / "featurize"):
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
         if step.is_dir() and not any(step.iterdir()):
             step.rmdir()

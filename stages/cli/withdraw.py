@@ -38,15 +38,16 @@ def withdraw_data(
     """
     from adaptinf.console import make_console, quiet_libraries
     from adaptinf.errors import UserError
-    from stages.withdraw import plan_withdrawal
     from stages.withdrawn import checked, uids_in
 
     if (dataset is None) == (not rows):
         raise UserError("nothing to withdraw", hint="give either --dataset NAME or --rows UID|FILE")
-    quiet_libraries()
     uids: list[str] = []
     for given in rows or ():
         uids += uids_in(Path(given)) if Path(given).is_file() else [checked(given, "--rows")]
+    quiet_libraries()
+    from stages.withdraw import plan_withdrawal
+
     plan = plan_withdrawal(run, dataset, uids)
     print(plan.text())
     plan.check()

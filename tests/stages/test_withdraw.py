@@ -14,8 +14,10 @@ import yaml
 
 from adaptinf.console import make_console
 from adaptinf.errors import UserError
+from adaptinf.features.glances import glanced_rows
 from config import load_recipe
 from stages.manager import run_lifelong
+from stages.passes import PoolPass
 from stages.verify import verify_run
 from stages.withdraw import plan_withdrawal
 from stages.withdrawn import Withdrawn, uids_in, without
@@ -247,3 +249,41 @@ def test_a_new_version_computes_what_is_new_and_tells_what_is_gone(world, tmp_pa
     assert not list(place.rglob("*.before"))
     assert verify_run(place).is_sound
     assert run(file, place) == 0
+
+
+def test_a_set_for_no_commercial_use_trains_no_row(world, tmp_path):
+    place = tmp_path / "run"
+    licences = ["tasks.0.licence=MIT", "tasks.1.licence=CC-BY-NC-4.0", "data.licences=commercial"]
+    run(recipe_file(world, LABELS[:2]), place, *licences)
+    done = json.loads((place / "steps/2-beta/ingest/DONE").read_text())
+    assert done["counts"] == {"in": 10, "kept": 0, "dropped": {"licence-kept-out": 10}}
+    selected = pq.read_table(place / "steps/2-beta/select/selection.parquet").to_pylist()
+    assert {(row["dataset"], row["licence"]) for row in selected} == {("alpha", "MIT")}
+    card = (place / "steps/2-beta/README.md").read_text()
+    assert f"| alpha | alpha.json | MIT | {len(selected)} |" in card
+    assert "license: mit" in card and "beta |" not in card
+    with pytest.raises(UserError, match="no row of beta may be trained on"):
+        run(recipe_file(world, LABELS[1:2]), tmp_path / "other", licences[2], "tasks.0.licence=x")
+
+
+def test_of_a_new_version_only_new_rows_get_a_first_look(world, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    shutil.copytree(world, here)
+    file, place = recipe_file(here, LABELS[:1]), tmp_path / "run"
+    run(file, place, "featurize.max_rows=6")
+    looked: list[int] = []
+    fill = PoolPass.fill
+
+    def counted(self: PoolPass, store: object, pending: list[int], progress: object) -> None:
+        looked.append(sum(len(self.batches[number]) for number in pending))
+        fill(self, store, pending, progress)
+
+    monkeypatch.setattr(PoolPass, "fill", counted)
+    before = json.loads((place / "steps/1-alpha/glance/DONE").read_text())["counts"]
+    rows = [told("alpha", number) for number in (*range(5), 20, 21, 22, *range(5, 10))]
+    write_rows(here, "alpha", rows)
+    run(file, place, "featurize.max_rows=6", fresh=True)
+    assert before["in"] == 10
+    assert looked[0] == 3
+    vectors = glanced_rows(place / "steps/1-alpha/glance")
+    assert vectors == uids(place, "1-alpha") and len(vectors) == 13
