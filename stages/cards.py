@@ -30,7 +30,7 @@ def write_training_card(context: Context, step: Step, adapter: Path) -> None:
 
 
 def write_step_card(context: Context, step: Step, matrix: AccuracyMatrix) -> None:
-    """Write the card of a step that was evaluated, with its row of the ``matrix``."""
+    """Write the card of a step that was evaluated, with its ``matrix`` row, where it is new."""
     folder = context.run / "steps" / step.name
     upto = step.index + 1
     seen = AccuracyMatrix(matrix.steps[:upto], matrix.benchmarks, matrix.scores[:upto])
@@ -45,7 +45,9 @@ def write_step_card(context: Context, step: Step, matrix: AccuracyMatrix) -> Non
         forgetting=seen.forgetting("max-drop"),
         hashes={**card.hashes, **hashes},
     )
-    write_atomically(folder / CARD, card.text())
+    text, file = card.text(), folder / CARD
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write_atomically(file, text)
 
 
 def trained_shares(step: Path) -> list[Share]:

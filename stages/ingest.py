@@ -103,12 +103,7 @@ def _ingest(
             admission=context.admission(step.label),
         )
     if not (known or result.counts.kept):
-        raise UserError(
-            f"no row of {step.label} may be trained on, and no older row is there",
-            where=str(context.sources[step.label].annotations),
-            seen=_listed(result.counts.dropped),
-            hint="leave this task out, put it behind another one, or let more in by data.licences",
-        )
+        raise _nothing_let_in(context, step, result.counts)
     if context.admission(step.label).withdrawn and context.sources[step.label].embedded:
         _keep_only(result.images, context.media(step.label))
     counts = result.counts
@@ -116,18 +111,32 @@ def _ingest(
     if limit is None or counts.kept < limit:  # else the file was not read to its end
         now = {*_uids(folder / "pool.parquet"), *(remark.detail for remark in result.dropped)}
         gone = _gone(last_version(), step, now)
+    _write(folder, result, gone, len(known))
+    dropped = {**counts.dropped, **({reasons.GONE: len(gone)} if gone else {})}
+    progress.note(_note(replace(counts, dropped=dropped)))
+    return Counts(counts.rows_in + len(gone), counts.kept, dropped)
+
+
+def _write(folder: Path, result: ingest.Ingested, gone: Sequence[Remark], before: int) -> None:
+    """All but the pool."""
     write_remarks(folder / "dropped.parquet", [*result.dropped, *gone])
     write_remarks(folder / "noted.parquet", result.noted)
     write_images(folder / "images.parquet", result.images)
     told = {
-        "rows_in_pool_before": len(known),
-        "shortened": counts.shortened,
-        "noted": counts.noted,
+        "rows_in_pool_before": before,
+        "shortened": result.counts.shortened,
+        "noted": result.counts.noted,
     }
     (folder / "summary.json").write_text(json.dumps(told, indent=1) + "\n")
-    dropped = {**counts.dropped, **({reasons.GONE: len(gone)} if gone else {})}
-    progress.note(_note(replace(counts, dropped=dropped)))
-    return Counts(counts.rows_in + len(gone), counts.kept, dropped)
+
+
+def _nothing_let_in(context: Context, step: Step, counts: ingest.Counts) -> UserError:
+    return UserError(
+        f"no row of {step.label} may be trained on, and no older row is there",
+        where=str(context.sources[step.label].annotations),
+        seen=_listed(counts.dropped),
+        hint="leave this task out, put it behind another one, or let more in by data.licences",
+    )
 
 
 def _last_version(folder: Path, settings: Mapping[str, object]) -> PoolTable:
