@@ -128,6 +128,19 @@ class Data(Section):
     """Count what new rows share with the benchmarks and with earlier datasets."""
     strict: bool = False
     """Stop at the first row that cannot be used, instead of leaving it out and counting it."""
+    licences: Annotated[Literal["any", "commercial"] | tuple[str, ...], NEWER] = "any"
+    """Licences of rows that may be trained on: any, those that allow commercial use, or a list of
+    SPDX names, among which unknown stands for rows of no licence."""
+    withdrawn: Annotated[Path | None, NEWER] = None
+    """File of uids, one a line, of rows that no step may hold; relative to the working
+    directory."""
+
+    @field_validator("licences")
+    @classmethod
+    def _some_licence_is_let_in(cls, licences: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not licences or not all(name.strip() for name in licences):
+            raise _told("names no licence; give any, commercial or SPDX names such as CC-BY-4.0")
+        return licences
 
     @property
     def folder(self) -> Path | None:
@@ -169,6 +182,10 @@ class Columns(Section):
     """A label of the row's task."""
     skill: str | None = None
     """A label of the row's skill."""
+    licence: str | None = None
+    """The row's own licence, by its SPDX name."""
+    source: str | None = None
+    """Where the row comes from."""
 
     @model_validator(mode="after")
     def _is_conversation(self) -> Self:
@@ -200,7 +217,8 @@ class Task(Section):
     """Folder that image paths start from; null: ADAPTINF_IMAGES_NAME for a task of that name (as in
     ADAPTINF_IMAGES_LLAVA), else beside the dataset."""
     licence: str | None = None
-    """Licence to note with each row."""
+    """Licence of the rows that tell none of their own, by its SPDX name; null: what is known of the
+    dataset."""
     limit: Count | None = None
     """Read only so many rows; null: all."""
 

@@ -6,13 +6,16 @@ import gc
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from adaptinf.data.admission import Admission
 from adaptinf.data.collator import Collator
 from adaptinf.data.encoder import Encoder
+from adaptinf.data.licences import let_in
+from adaptinf.data.names import DATASETS
 from adaptinf.data.source import Source, find_source, source_files
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
@@ -34,9 +37,10 @@ from adaptinf.models.loading import (
     model_fingerprint,
 )
 from adaptinf.models.preprocessing import preprocessing, require_preprocessing
-from config import Recipe
+from config import Recipe, Task
 from stages.lineage import Layers
 from stages.record import digest_of, file_digest
+from stages.withdrawn import Withdrawn, uids_in
 from stages.work import derived_seed
 
 
@@ -103,20 +107,40 @@ class Context:
     @cached_property
     def sources(self) -> dict[str, Source]:
         """Where each task's rows and images are, by task label."""
-        return {
-            task.label: find_source(
-                task.dataset,
-                root=self.data_root,
-                media=self.media(task.label),
-                recipe_dir=self.recipe.recipe_dir,
-                name=task.label,
-                format=task.format,
-                images=task.image_folder,
-                licence=task.licence,
-                columns=task.columns.given if task.columns else None,
-            )
-            for task in self.recipe.tasks
-        }
+        return {task.label: self._source(task) for task in self.recipe.tasks}
+
+    def _source(self, task: Task) -> Source:
+        source = find_source(
+            task.dataset,
+            root=self.data_root,
+            media=self.media(task.label),
+            recipe_dir=self.recipe.recipe_dir,
+            name=task.label,
+            format=task.format,
+            images=task.image_folder,
+            licence=task.licence,
+            columns=task.columns.given if task.columns else None,
+        )
+        if self.recipe.data.folder is None and task.dataset in DATASETS:
+            return replace(source, origin=f"embedded/{task.dataset}")  # it has only the form
+        return source
+
+    def admission(self, label: str) -> Admission:
+        """Which rows of a task may be trained on at all.
+
+        Raises:
+            UserError: what says so cannot be read.
+        """
+        whose = f"{label}:"
+        gone = frozenset(uid for uid in self._withdrawn if uid.startswith(whose))
+        return Admission(let_in(self.recipe.data.licences), gone)
+
+    @cached_property
+    def _withdrawn(self) -> list[str]:
+        """Uids that the run folder and the recipe withdraw."""
+        file = self.recipe.data.withdrawn
+        listed = uids_in(file.expanduser()) if file else []
+        return [*Withdrawn.read(self.run).rows, *listed]
 
     @cached_property
     def benchmarks(self) -> list[Benchmark]:

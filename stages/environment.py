@@ -32,6 +32,7 @@ def write_environment(context: Context) -> None:
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
+        "recipe_dir": str(context.recipe.recipe_dir.resolve()),
         "image_roots": roots,
     }
     write_atomically(context.run / "environment.json", json.dumps(described, indent=1) + "\n")

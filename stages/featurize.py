@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from adaptinf.files import write_atomically
 from config import Featurize
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
+from stages.donors import Donor, Plan
 from stages.glance import candidates_of
 from stages.lineage import Lineage
 from stages.passes import PoolPass, filled_by_ranks
@@ -71,20 +73,23 @@ def featurize_work(
     inputs |= previous.lineage.inputs
     if previous.featurize:
         inputs["featurize"] = previous.featurize.fingerprint
+    settings = {
+        **recipe.featurize.lasting(),
+        "adapter": recipe.adapter.lasting(),
+        "max_length": recipe.data.max_length,
+        "seed": recipe.seed,
+    }
+    folder = context.run / "steps" / step.name / "featurize"
+    donor = partial(Donor.of, folder, VERSION, settings, inputs, previous.lineage.folders)
     return Work(
         step=step.name,
         stage="featurize",
         version=VERSION,
-        settings={
-            **recipe.featurize.lasting(),
-            "adapter": recipe.adapter.lasting(),
-            "max_length": recipe.data.max_length,
-            "seed": recipe.seed,
-        },
+        settings=settings,
         inputs=inputs,
-        folder=context.run / "steps" / step.name / "featurize",
+        folder=folder,
         shared=True,
-        perform=partial(_featurize, context, ingest, glance, previous),
+        perform=partial(_featurize, context, step, ingest, glance, previous, donor),
         reads=(
             *(work.folder for work in (ingest, glance, previous.featurize) if work),
             *previous.lineage.folders,
@@ -94,9 +99,11 @@ def featurize_work(
 
 def _featurize(
     context: Context,
+    step: Step,
     ingest: Work,
     glance: Work | None,
     previous: Previous,
+    find_donor: Callable[[], Donor | None],
     folder: Path,
     progress: Progress,
 ) -> Counts:
@@ -117,9 +124,15 @@ def _featurize(
             stale = sum(drift > settings.drift for drift in refresh.drift.values())
             progress.note(f"{stale} of {len(refresh.drift)} old datasets had drifted")
         fresh = np.flatnonzero(refresh.reused < 0)
-        planned = pool_batches(pool, candidates[fresh], settings.batch_tokens)
-        batches = [fresh[batch] for batch in planned]
+        donor = find_donor()
+        plan = _plan(pool, candidates[fresh], step, settings.batch_tokens, donor)
+        batches = [fresh[batch] for batch in plan.batches]
         described = _described(context, extractor, refresh, len(fresh))
+        if donor and plan.given:
+            progress.note(f"{plan.taken_over} of {len(fresh)} rows are taken over as they were")
+        if donor and donor.whole is None:
+            described["scored_now"] -= plan.taken_over
+            described["taken_over"] = plan.taken_over
         hidden = model.config.get_text_config().hidden_size
 
         def opened(place: Path) -> FeatureStore:
@@ -127,6 +140,8 @@ def _featurize(
                 place, len(candidates), settings.dim, hidden, batches, described
             )
 
+        if donor and ranks.leads:
+            opened(folder).batches_from(donor.folder, plan.given)
         scored = PoolPass(
             context, pool, [candidates[batch] for batch in batches], extractor, BatchFeatures.join
         )
@@ -142,6 +157,15 @@ def _featurize(
         (folder / _REFRESH).unlink()
     left = len(pool) - len(candidates)
     return Counts(len(pool), len(candidates), {"no-candidate": left} if left else {})
+
+
+def _plan(
+    pool: PoolTable, rows: Positions, step: Step, batch_tokens: int, donor: Donor | None
+) -> Plan:
+    """How the pool's ``rows`` share batches, and which of these a donor has."""
+    if donor is None:
+        return Plan(pool_batches(pool, rows, batch_tokens))
+    return donor.plan(pool, rows, step.index, batch_tokens)
 
 
 def extractor_of(model: Any, settings: Featurize, seed: int) -> FeatureExtractor:

@@ -7,6 +7,7 @@ base model, so that its look never grows stale; ``adaptinf.features.glance`` say
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from adaptinf.features.glances import GlanceStore, glanced_rows
 from selection import Pool, select
 from stages.batches import Positions, pool_batches
 from stages.context import Context, Step
+from stages.donors import find_donor
 from stages.passes import PoolPass, filled_by_ranks
 from stages.work import Counts, Progress, Work, derived_seed
 
@@ -33,21 +35,24 @@ def glance_work(context: Context, step: Step, ingest: Work, before: Work | None)
     inputs = {"ingest": ingest.fingerprint, "model": context.model_fingerprint}
     if before:
         inputs["glance"] = before.fingerprint
+    settings = {
+        "max_rows": recipe.featurize.max_rows,
+        "dim": recipe.featurize.dim,
+        "batch_tokens": recipe.featurize.batch_tokens,
+        "max_length": recipe.data.max_length,
+        "seed": recipe.seed,
+    }
+    folder = context.run / "steps" / step.name / "glance"
+    donor = partial(find_donor, folder, VERSION, settings, inputs)
     return Work(
         step=step.name,
         stage="glance",
         version=VERSION,
-        settings={
-            "max_rows": recipe.featurize.max_rows,
-            "dim": recipe.featurize.dim,
-            "batch_tokens": recipe.featurize.batch_tokens,
-            "max_length": recipe.data.max_length,
-            "seed": recipe.seed,
-        },
+        settings=settings,
         inputs=inputs,
-        folder=context.run / "steps" / step.name / "glance",
+        folder=folder,
         shared=True,
-        perform=partial(_glance, context, step, ingest, before),
+        perform=partial(_glance, context, step, ingest, before, donor),
         reads=tuple(work.folder for work in (ingest, before) if work),
     )
 
@@ -65,6 +70,7 @@ def _glance(
     step: Step,
     ingest: Work,
     before: Work | None,
+    donor: Callable[[], Path | None],
     folder: Path,
     progress: Progress,
 ) -> Counts:
@@ -72,7 +78,10 @@ def _glance(
     uids = pool.uids
     most = context.recipe.featurize.max_rows or len(pool)
     chosen = np.arange(len(pool))
-    store = _looked(context, pool, before, folder, progress) if len(pool) > most else None
+    store = None
+    if len(pool) > most:
+        sources = [before.folder if before else None, donor()]
+        store = _looked(context, pool, sources, folder, progress)
     if context.ranks.leads:
         if store:
             seed = context.recipe.seed
@@ -104,15 +113,24 @@ def spread(
 
 
 def _looked(
-    context: Context, pool: PoolTable, before: Work | None, folder: Path, progress: Progress
+    context: Context,
+    pool: PoolTable,
+    sources: Sequence[Path | None],
+    folder: Path,
+    progress: Progress,
 ) -> GlanceStore:
-    """The first looks of all rows, those of ``before`` copied."""
+    """The first looks of all rows, copied from the first of the ``sources`` that has them."""
     from adaptinf.features.glance import Glance
 
     settings, seed = context.recipe.featurize, context.recipe.seed
-    known = places(pool.uids, glanced_rows(before.folder) if before else [])
-    new = np.flatnonzero(known < 0)
-    batches = [new[batch] for batch in pool_batches(pool, new, settings.batch_tokens)]
+    new = np.ones(len(pool), dtype=bool)
+    copied: list[tuple[Path, Positions]] = []
+    for source in (source for source in sources if source):
+        known = np.where(new, places(pool.uids, glanced_rows(source)), -1)
+        new &= known < 0
+        copied += [(source, known)] if (known >= 0).any() else []
+    rows = np.flatnonzero(new)
+    batches = [rows[batch] for batch in pool_batches(pool, rows, settings.batch_tokens)]
     with context.base_model() as model:
         glance = Glance(model, settings.dim, derived_seed(seed, "glance projection"))
         looks = PoolPass(
@@ -124,6 +142,6 @@ def _looked(
             lambda place: GlanceStore(place, len(pool), glance.width, batches),
             lambda part, pending: looks.fill(part, pending, progress),
         )
-    if context.ranks.leads and before and len(new) < len(pool):
-        store.rows_from(before.folder, known)
+    for source, known in copied if context.ranks.leads else ():
+        store.rows_from(source, known)
     return store

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adaptinf.console import Console
+from stages.aside import forget, set_aside
 from stages.context import BASE, Context
 from stages.integrity import Inspection, mark_unsound
 from stages.record import DONE
@@ -40,9 +41,16 @@ def pending_works(works: Sequence[Work], console: Console, *, fresh: bool) -> li
 
     for work in works:
         if fresh and work.is_drifted():
-            shutil.rmtree(work.folder)
+            if work.stage in ("ingest", "glance", "featurize"):
+                set_aside(work.folder)
+            else:
+                shutil.rmtree(work.folder)
     mark_unsound(works, tell)
-    return [work for work in works if work.done() is None]
+    pending = [work for work in works if work.done() is None]
+    for work in works:
+        if work not in pending:
+            forget(work.folder)
+    return pending
 
 
 def tell_strays(context: Context, console: Console) -> None:

@@ -82,6 +82,7 @@ def look_at(context: Context, label: str, *, measured: bool = True) -> TaskLook:
         media=media,
         limit=min(LOOK_ROWS, limit or LOOK_ROWS),
         progress=lambda rows: clock.append(time.perf_counter()),
+        admission=context.admission(label),
     )
     stored = sum(file.stat().st_size for file in media.rglob("*") if file.is_file())
     return TaskLook(

@@ -18,6 +18,7 @@ from adaptinf.evaluation.matrix import AccuracyMatrix
 from adaptinf.files import write_atomically
 from adaptinf.notice import Interrupted, Notice
 from config import Recipe, resolved_yaml
+from stages.cards import write_step_card
 from stages.context import Context, Step
 from stages.environment import write_environment
 from stages.failure import failures_told, forget_failures
@@ -30,6 +31,7 @@ from stages.results import Bill, Spent, build_matrix
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
+from stages.withdrawn import standing
 from stages.work import Heeding, Progress, Silent, Work
 
 
@@ -96,6 +98,10 @@ def run_lifelong(
     run, ranks, notice = recipe.output_dir, Ranks.of_launch(), notice or Notice()
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
+        given, recipe = recipe, standing(recipe)
+        for task in given.tasks:
+            if task not in recipe.tasks:
+                console.line(f"{task.label} was withdrawn from this run; it is left out")
         forget_failures(run)
         with (
             logged(run, ranks),
@@ -112,6 +118,7 @@ def run_lifelong(
 def follow(recipe: Recipe, notice: Notice | None = None) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks, notice = Ranks.of_launch(), notice or Notice()
+    recipe = standing(recipe)
     with (
         logged(recipe.output_dir, ranks),
         failures_told(recipe, notice),
@@ -162,7 +169,11 @@ def _run(context: Context, company: _Company, *, fresh: bool) -> int:
         if performed > before or position == len(walk) - 1:
             matrix = build_matrix(context, walk[: position + 1])
             file.write(matrix, final=position == len(walk) - 1)
+            if performed > before and works.train:
+                write_step_card(context, works.step, matrix)
     if performed or not (run / "report.html").is_file():
+        for works in walk[1:]:
+            write_step_card(context, works.step, matrix)
         write_run_report(run)
     seal_results(run)
     console.event("run_finished", performed=performed)

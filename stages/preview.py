@@ -24,6 +24,7 @@ from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
 from stages.walk import StepWorks, plan_walk
+from stages.withdrawn import standing
 from stages.work import Work, is_done
 
 _INDENT = "  "
@@ -60,6 +61,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
     Raises:
         UserError: a dataset, benchmark or model cannot be used.
     """
+    recipe = standing(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         context = open_look(recipe, Path(scratch))
         looks = [look_at(context, task.label) for task in recipe.tasks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,11 @@ class Bill:
             self._steps.sort(key=lambda e: int(e["step"].split("-", 1)[0]))
         stages: dict[str, Any] = entry["stages"]
         return stages
+
+    def forget(self, steps: Collection[str]) -> None:
+        """Strike out what these steps have cost: they are no part of the run."""
+        self._steps = [entry for entry in self._steps if entry["step"] not in steps]
+        self._write()
 
     def _write(self) -> None:
         write_atomically(self._file, json.dumps({"steps": self._steps}, indent=1) + "\n")

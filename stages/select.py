@@ -165,7 +165,8 @@ def _pool_of(rows: PoolTable, **columns: Any) -> Pool:
 
 
 def _selection(rows: PoolTable, table: pa.Table) -> pa.Table:
-    """``selection.parquet``: who was chosen, out of which cluster, by which score."""
-    described = {name: rows.table[name] for name in ("uid", "dataset", "task", "skill", "arrived")}
+    """``selection.parquet``: who was chosen and whose, out of which cluster, by which score."""
+    told = ("uid", "dataset", "licence", "source", "task", "skill", "arrived")
+    described = {name: rows.table[name] for name in told}
     reasons = {name: table[name] for name in ("cluster", "scorer", "score", "stratum")}
     return pa.table(described | reasons).combine_chunks()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from adaptinf.data.pool import read_pool
+from stages.cards import write_training_card
 from stages.context import Context, Step
 from stages.lineage import Lineage
 from stages.work import Counts, Progress, Work, derived_seed
@@ -107,5 +108,6 @@ def _train(
         if losses:
             lineage["held_back_losses"] = losses
         (folder / "adapter" / "lineage.json").write_text(json.dumps(lineage, indent=1) + "\n")
+        write_training_card(context, step, folder / "adapter")
         shutil.rmtree(folder / "checkpoints")
     return Counts(len(samples), len(samples))

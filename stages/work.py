@@ -15,6 +15,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.files import write_atomically
 from adaptinf.notice import Notice
+from stages.aside import forget
 from stages.record import digest_of, file_digests, outputs_digest, read_record, write_record
 
 _BEGUN = "BEGUN"
@@ -183,6 +184,7 @@ class Work:
             },
         }
         write_record(self.folder, record)
+        forget(self.folder)
 
     def _read(self) -> dict[str, str]:
         """Digests of what the finished stages wrote that this one reads, by relative folder."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Entry:
     entries that hold its images; ``links`` are names in its folder for theirs, below the root.
     ``by_hand`` says what only a person can do; ``brought`` are the archives that it puts into the
     dataset's folder, and ``proof`` is a pattern of files that are there once it is done.
+    ``licences`` are the SPDX names of its rows' licences by part, "" for all other parts, where
+    these are known and differ, or the hub states none; images have terms of their own.
     """
 
     licence: str
@@ -46,6 +49,7 @@ class Entry:
     by_hand: str | None = None
     brought: tuple[Piece, ...] = ()
     proof: str | None = None
+    licences: Mapping[str, str] = field(default_factory=dict)
 
 
 _LLAVA = "liuhaotian/LLaVA-Instruct-150K"
@@ -192,6 +196,7 @@ CATALOGUE: dict[str, Entry] = {
         by_hand="Google Drive wants a browser: open the page above, follow its link to"
         " all_data.json, and save that as {folder}/all_data.json.",
         proof="all_data.json",
+        licences={"sqa": "CC-BY-NC-SA-4.0", "": "CC-BY-NC-4.0"},
     ),
     "refcoco": Entry(
         licence="Apache 2.0 (RefCOCO); images under Flickr's terms of use",
@@ -199,6 +204,7 @@ CATALOGUE: dict[str, Entry] = {
         repo="jxu124/refcoco",
         subsets=("data",),
         needs=("coco2014",),
+        licences={"": "Apache-2.0"},
     ),
     "art": Entry(
         licence="for research, see the page",

@@ -46,9 +46,10 @@ def make_sample(raw: RawRow, source: Source, image_digests: Sequence[str]) -> Sa
         digest=digest,
         source_id=printable(raw.source_id),
         dataset=source.name,
-        licence=source.licence,
+        licence=raw.licence or source.licence_of(raw.part),
         task=raw.task,
         skill=raw.skill,
         images=raw.images,
         turns=raw.turns,
+        source=raw.source or source.source_of(raw.part),
     )

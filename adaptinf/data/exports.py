@@ -40,6 +40,7 @@ _SCHEMA = pa.schema(
         ),
         pa.field("dataset", pa.string()),
         pa.field("licence", pa.string()),
+        pa.field("source", pa.string()),
         pa.field("task", pa.string()),
         pa.field("skill", pa.string()),
     ]
@@ -75,6 +76,7 @@ def _record(sample: Sample, folder: Path, image_root: Callable[[str], Path]) -> 
         "turns": sample.turns,
         "dataset": sample.dataset,
         "licence": sample.licence,
+        "source": sample.source,
         "task": sample.task,
         "skill": sample.skill,
     }
@@ -97,7 +99,7 @@ def _placed(root: Path, dataset: str, name: str, folder: Path) -> str:
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, str]:
-    return {key: row[key] for key in ("dataset", "licence", "task", "skill") if row[key]}
+    return {key: row[key] for key in ("dataset", "licence", "source", "task", "skill") if row[key]}
 
 
 def _write_llava(file: Path, rows: Iterator[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from adaptinf.data import readers, reasons
+from adaptinf.data.admission import EVERY_ROW, Admission
 from adaptinf.data.chat import RenderError
 from adaptinf.data.checks import check_turns, make_sample
 from adaptinf.data.encoder import Encoder, Measured
@@ -31,7 +32,10 @@ _UNMEASURED = Measured(0, "whole")
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
-_REPEATS = frozenset({reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE})
+_NO_FAULT = frozenset(
+    {reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE, reasons.LICENCE, reasons.WITHDRAWN}
+)
+"""Reasons that say nothing against the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +71,22 @@ def ingest(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
     strict: bool = False,
+    admission: Admission = EVERY_ROW,
 ) -> Ingested:
     """Hand the rows of ``source`` to ``builder``, in file order, as those of step ``arrived``.
 
     Without an ``encoder`` lengths are not measured. ``limit`` ends the reading after that many kept
     rows; ``progress`` is called with the number of rows read so far. Every row that does not enter
     is in ``dropped`` with its reason. Raises ``UserError`` if not one row of the source can be
-    used, or, when ``strict``, at the first that cannot; rows that repeat are no mistake.
+    used, or, when ``strict``, at the first that cannot; rows that repeat, or that ``admission``
+    keeps out, are no mistake.
     """
     dropped: list[Remark] = []
     noted: list[Remark] = []
     ids: set[str] = set()
     images: dict[str, ImageInfo] = {}
     rows_in = kept = shortened = 0
-    for row in _rows(source, media, encoder):
+    for row in _rows(source, media, encoder, admission):
         if kept == limit:
             break
         rows_in += 1
@@ -88,7 +94,7 @@ def ingest(
         try:
             sample, length = _admitted(row, builder)
         except RowProblem as problem:
-            if strict and problem.reason not in _REPEATS:
+            if strict and problem.reason not in _NO_FAULT:
                 raise _stopped(source, raw, problem) from problem
             dropped.append(
                 Remark(raw.source_id, source.name, raw.row, problem.reason, problem.detail)
@@ -142,7 +148,9 @@ def _admitted(row: _Seen, builder: PoolBuilder) -> tuple[Sample, Measured]:
     return row.sample, row.length
 
 
-def _rows(source: Source, media: Path, encoder: Encoder | None) -> Iterator[_Seen]:
+def _rows(
+    source: Source, media: Path, encoder: Encoder | None, admission: Admission
+) -> Iterator[_Seen]:
     """Rows in order, looked at and measured ahead.
 
     Images decode in threads: that is most of the time, outside the GIL. Two threads measure: one
@@ -155,7 +163,7 @@ def _rows(source: Source, media: Path, encoder: Encoder | None) -> Iterator[_See
         return [_look(raw, source.images, known) for raw in chunk]
 
     def measure(chunk: Sequence[_Seen]) -> list[_Seen]:
-        return _measured([_as_sample(row, source) for row in chunk], encoder)
+        return _measured([_as_sample(row, source, admission) for row in chunk], encoder)
 
     with (
         _rare_collection(),
@@ -208,11 +216,12 @@ def _measured(rows: list[_Seen], encoder: Encoder | None) -> list[_Seen]:
     return [row if row.sample is None else _with_length(row, next(lengths)) for row in rows]
 
 
-def _as_sample(row: _Seen, source: Source) -> _Seen:
+def _as_sample(row: _Seen, source: Source, admission: Admission) -> _Seen:
     if row.problem is not None:
         return row
     try:
         sample = make_sample(row.raw, source, [image.digest for image in row.images])
+        admission.check(sample)
         return _Seen(row.raw, row.images, None, sample)
     except RowProblem as problem:
         return replace(row, problem=problem)
@@ -257,7 +266,7 @@ def _stopped(source: Source, raw: RawRow, problem: RowProblem) -> UserError:
 
 
 def _require_usable(source: Source, by_reason: dict[str, int], kept: int) -> None:
-    if kept == 0 and not by_reason.keys() & _REPEATS:
+    if kept == 0 and not by_reason.keys() & _NO_FAULT:
         told = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
         missing = reasons.MISSING_IMAGE in by_reason
         raise UserError(

@@ -25,6 +25,7 @@ POOL_SCHEMA = pa.schema(
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("licence", pa.string()),
+        pa.field("source", pa.string()),
         pa.field("task", pa.string()),
         pa.field("skill", pa.string()),
         pa.field("arrived", pa.int32(), nullable=False),
@@ -37,6 +38,9 @@ POOL_SCHEMA = pa.schema(
         pa.field("n_tokens", pa.int32(), nullable=False),
     ]
 )
+
+_NEWER = ("source",)
+"""Columns that pools of earlier releases lack; read from there they hold nothing."""
 
 REMARK_SCHEMA = pa.schema(
     [
@@ -265,19 +269,26 @@ def write_pool(path: Path, pool: PoolTable) -> None:
 
 def read_pool(path: Path) -> PoolTable:
     """The pool in a file. Raises ``UserError`` if it is not one."""
-    return _read(path, PoolTable)
+    return _read(path, lambda table: PoolTable(_current(table)))
 
 
 def stream_pool(path: Path) -> Iterator[pa.Table]:
     """The tables that a pool's file consists of, some thousand rows each; raises as above."""
     try:
         with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(POOL_SCHEMA):
-                raise ValueError(f"not a pool: {file.schema_arrow}")
+            PoolTable(_current(file.schema_arrow.empty_table()))
             for batch in file.iter_batches(_ROWS_PER_BATCH):
-                yield pa.Table.from_batches([batch], POOL_SCHEMA)
+                yield PoolTable(_current(pa.Table.from_batches([batch]))).table
     except (OSError, ValueError) as error:
         raise UserError("the file cannot be read", where=str(path), seen=str(error)) from error
+
+
+def _current(table: pa.Table) -> pa.Table:
+    """The table with empty columns where it is of an earlier release."""
+    for position, field in enumerate(POOL_SCHEMA):
+        if field.name in _NEWER and field.name not in table.column_names:
+            table = table.add_column(position, field, pa.nulls(len(table), field.type))
+    return table
 
 
 def write_remarks(path: Path, remarks: Iterable[Remark]) -> None:
@@ -332,6 +343,7 @@ def _record(row: PoolRow) -> dict[str, Any]:
         "source_id": sample.source_id,
         "dataset": sample.dataset,
         "licence": sample.licence,
+        "source": sample.source,
         "task": sample.task,
         "skill": sample.skill,
         "arrived": row.arrived,

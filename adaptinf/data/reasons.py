@@ -23,6 +23,9 @@ NOT_ENCODABLE: Final = "not-encodable"
 TOO_LONG: Final = "too-long"
 EXACT_DUPLICATE: Final = "exact-duplicate"
 SEEN_BEFORE: Final = "seen-before"
+LICENCE: Final = "licence-kept-out"
+WITHDRAWN: Final = "withdrawn"
+GONE: Final = "gone-in-new-version"
 
 # Of rows that are kept.
 REPEATED_ID: Final = "repeated-id"

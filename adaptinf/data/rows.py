@@ -13,7 +13,8 @@ class RawRow:
 
     ``row`` counts from 0 in the order in which the source is read. ``problem`` is a reason of
     ``adaptinf.data.reasons`` when the row could not be read at all, and ``detail`` says more;
-    ``notes`` are reasons that do not keep a row out.
+    ``notes`` are reasons that do not keep a row out. ``part`` is that of the dataset which the row
+    comes from; ``licence`` and ``source`` are what the row itself tells of these.
     """
 
     row: int
@@ -25,6 +26,9 @@ class RawRow:
     problem: str | None = None
     detail: str = ""
     notes: tuple[str, ...] = ()
+    part: str | None = None
+    licence: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

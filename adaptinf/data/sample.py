@@ -33,6 +33,8 @@ class Sample:
     when a later version of the file holds the same row. ``digest`` is the SHA-256 of text and image
     bytes. ``images`` are paths relative to the dataset's image root. User turns and assistant turns
     alternate, the user begins, and the marks in all turns number exactly ``len(images)``.
+    ``licence`` is None where it is not known. ``source`` is the set and the part of it that the row
+    comes from, as in ``m3it/okvqa``.
     """
 
     uid: str
@@ -44,6 +46,7 @@ class Sample:
     skill: str | None
     images: tuple[str, ...]
     turns: tuple[Turn, ...]
+    source: str | None = None
 
 
 def sample_digest(turns: Sequence[Turn], image_digests: Sequence[str]) -> str:

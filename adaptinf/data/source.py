@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from adaptinf.data import readers
+from adaptinf.data.catalogue import CATALOGUE
 from adaptinf.data.names import DATASETS, FORMATS
 from adaptinf.data.readers import json_array, tables
 from adaptinf.data.readers.records import first_record
@@ -24,7 +25,8 @@ class Source:
     ``annotations`` is a file, or the folder that holds several. Image names of its rows are
     relative to ``images``; ``embedded`` images come inside the annotations and are written there.
     ``name`` is the dataset's name in every artefact. ``columns`` are its names for ours, ``plugin``
-    is the Python file of a reader that is not one of our own.
+    is the Python file of a reader that is not one of our own. ``origin`` is the known dataset, or
+    the name of the file; ``licences`` are those of its parts, "" for all others.
     """
 
     name: str
@@ -35,6 +37,16 @@ class Source:
     columns: Mapping[str, str] = field(default_factory=dict)
     embedded: bool = False
     plugin: Path | None = None
+    origin: str | None = None
+    licences: Mapping[str, str] = field(default_factory=dict)
+
+    def licence_of(self, part: str | None) -> str | None:
+        """The licence of rows of one part of the dataset that tell none of their own."""
+        return self.licence or self.licences.get(part or "") or self.licences.get("")
+
+    def source_of(self, part: str | None) -> str | None:
+        """Where rows of one part come from, as in ``m3it/okvqa``."""
+        return f"{self.origin}/{part}" if self.origin and part else self.origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,7 @@ def find_source(
     registered. Raises ``UserError`` when nothing is there or the format cannot be told.
     """
     plugin = _plugin(format, recipe_dir)
+    licences: Mapping[str, str] = {}
     if dataset in DATASETS:
         registered = _REGISTERED[dataset]
         annotations = root / dataset / registered.annotations
@@ -107,6 +120,7 @@ def find_source(
                 f" `download-datasets {dataset}` fetches it",
             )
         format, licence = format or dataset, licence or registered.licence
+        licences = CATALOGUE[dataset].licences
         folder = root / (dataset if registered.images is None else registered.images)
     else:
         annotations = _user_path(dataset, recipe_dir)
@@ -114,7 +128,15 @@ def find_source(
         name = name or re.sub(r"[^\w-]+", "-", annotations.stem)
         folder = annotations if annotations.is_dir() else annotations.parent
     source = Source(
-        name or dataset, format, annotations, folder, licence, columns or {}, plugin=plugin
+        name or dataset,
+        format,
+        annotations,
+        folder,
+        licence,
+        columns or {},
+        plugin=plugin,
+        origin=dataset if dataset in DATASETS else annotations.name,
+        licences=licences,
     )
     _require_columns(source)
     if images is not None:

@@ -141,9 +141,18 @@ class FeatureStore:
         if self._arrays is None:
             return
         self._unplanned -= int((mapping >= 0).sum())
-        table = load_scores(folder)
-        scores = np.stack([table[name].to_numpy().astype(np.float64) for name in _COLUMNS], axis=1)
-        self._arrays.copy({**_open_finished(folder), "scores": scores}, mapping)
+        self._arrays.copy(_finished_arrays(folder), mapping)
+
+    def batches_from(self, folder: Path, given: Mapping[int, NDArray[np.int64]]) -> None:
+        """Copy whole batches bit by bit from the finished store in ``folder``: they are done then.
+
+        ``given``: by number of the batch, the positions of its rows there.
+        """
+        pending = set(self.pending).intersection(given)
+        theirs = _finished_arrays(folder) if pending else {}
+        for number in sorted(pending):
+            rows = given[number]
+            self.arrays.put(number, {name: array[rows] for name, array in theirs.items()})
 
     def finish(self, uids: Sequence[str]) -> None:
         """Write ``scores.parquet`` and remove what only a running pass needs.
@@ -173,6 +182,15 @@ class FeatureStore:
             manifest = json.loads((self.folder / "manifest.json").read_text())
             told = {str(i): int(parts[i]) for i in np.flatnonzero(parts > 1)}
             _write_manifest(self.folder, {**manifest, "parts": told})
+
+
+def batch_digest(batches: Batches) -> str:
+    """SHA-256 of a plan: which rows share a batch, and in which order."""
+    plan = hashlib.sha256()
+    for batch in batches:
+        plan.update(len(batch).to_bytes(8, "little"))
+        plan.update(np.asarray(batch, dtype="<i8").tobytes())
+    return plan.hexdigest()
 
 
 def load_gradients(folder: Path) -> NDArray[np.float16]:
@@ -206,6 +224,13 @@ def load_scores(folder: Path) -> pa.Table:
     return pq.read_table(folder / "scores.parquet")
 
 
+def _finished_arrays(folder: Path) -> dict[str, Shards | NDArray[Any]]:
+    """Gradients, embeddings and the columns of scores, float64, of a finished store."""
+    table = load_scores(folder)
+    scores = np.stack([table[name].to_numpy().astype(np.float64) for name in _COLUMNS], axis=1)
+    return {**_open_finished(folder), "scores": scores}
+
+
 def _open_finished(folder: Path) -> dict[str, Shards]:
     manifest = json.loads((folder / "manifest.json").read_text())
     names = ("gradients", "embeddings")
@@ -227,10 +252,6 @@ def _manifest(
     settings: Mapping[str, Any] | None,
     shard_rows: int,
 ) -> dict[str, Any]:
-    plan = hashlib.sha256()
-    for batch in batches:
-        plan.update(len(batch).to_bytes(8, "little"))
-        plan.update(np.asarray(batch, dtype="<i8").tobytes())
     return {
         "version": VERSION,
         "rows": rows,
@@ -238,7 +259,7 @@ def _manifest(
         "hidden": hidden,
         "dtype": "float16",
         "shard_rows": shard_rows,
-        "batches": {"count": len(batches), "sha256": plan.hexdigest()},
+        "batches": {"count": len(batches), "sha256": batch_digest(batches)},
         "settings": json.loads(json.dumps(dict(settings or {}))),
     }
 

@@ -33,31 +33,12 @@ from adaptinf.training.averages import (
     trained_weights,
 )
 from adaptinf.training.batches import Rows, TrainingCollator
+from adaptinf.training.card import Card
 from adaptinf.training.checkpoints import SealCheckpoints
 from adaptinf.training.deepspeed import forget_configuration, whole
 from adaptinf.training.grouping import GroupedRows
 from adaptinf.training.micro_batches import MicroBatches
 from adaptinf.training.watched import Progress, WatchedTrainer
-
-_CARD = """\
----
-base_model: {base}
-library_name: peft
-pipeline_tag: image-text-to-text
-tags: [adaptinf, {route}, "base_model:adapter:{base}"]
----
-
-A PEFT adapter for `{base}`, one step of a lifelong run. Its route is {route}. `lineage.json` tells
-what it continues, the folders above the rest: the step's selected rows
-(`select/selection.parquet`), its losses (`train/log.jsonl`) and its answers to every benchmark
-(`evaluate/`).
-
-```python
-{imports}from peft import PeftModel
-
-model = PeftModel.from_pretrained(base_model, "this/folder")
-```
-"""
 
 
 def train_adapter(
@@ -199,7 +180,7 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     model.peft_config[model.active_adapter].base_model_name_or_path = base
     # Embeddings carry no adapter; asked to look for itself, PEFT would ask a hub about them.
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").write_text(_card(model, base))
+    (folder / "README.md").write_text(_card(model, base).text())
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     expected = {key: tuple(tensor.shape) for key, tensor in state.items()}
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
@@ -213,11 +194,10 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
         )
 
 
-def _card(model: PeftModel, base: str) -> str:
+def _card(model: PeftModel, base: str) -> Card:
     """The adapter's card. A tuner that is not PEFT's own says what to import for it."""
     config = model.peft_config[model.active_adapter]
     route = "dora" if getattr(config, "use_dora", False) else config.peft_type.value.lower()
     route = "full" if config.target_modules == DUMMY_TARGET_MODULES else route
     load_with = getattr(config, "load_with", "")
-    imports = f"{load_with}  # makes PEFT know {config.peft_type.value}\n" if load_with else ""
-    return _CARD.format(base=base, route=route, imports=imports)
+    return Card(base, route, load_with=load_with, kind=config.peft_type.value)

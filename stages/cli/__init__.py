@@ -20,6 +20,7 @@ from stages.cli.select import select_rows
 from stages.cli.serving import check_server
 from stages.cli.status import show_status
 from stages.cli.verify import verify_files
+from stages.cli.withdraw import withdraw_data
 
 
 def run_lifelong() -> None:
@@ -53,6 +54,7 @@ def adaptinf() -> None:
     app.command("gallery")(guarded(show_selection, LEAVES_WHOLE))
     app.command("status")(guarded(show_status, LEAVES_WHOLE))
     app.command("verify")(guarded(verify_files, RESUMES))
+    app.command("withdraw")(guarded(withdraw_data, RESUMES))
     below = umbrella("Look into an adapter's folder, and take it elsewhere.")
     for command in (adapter.inspect, adapter.merge, adapter.export):
         below.command(command.__name__)(guarded(command, LEAVES_WHOLE))

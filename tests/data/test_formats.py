@@ -140,6 +140,7 @@ def test_lavin(tmp_path):
         ("coco2014/train2014/COCO_train2014_000000000007.jpg",),
         turns("<image>\nWhat?", "A cat."),
         skill="llava",
+        part="llava",
     )
     assert science.images == ("scienceqa/images/train/2/image.png",)
     assert text == RawRow(2, "3", (), turns("What?", "A cat."))

@@ -155,8 +155,9 @@ def test_m3it(tmp_path, m3it):
             (ask("<image>\nDescribe."), say("a cat")),
             "captioning",
             "coco",
+            part="coco",
         ),
-        RawRow(1, "gqa_train_0", (gif,), (ask(asked), say("red")), "vqa", "gqa"),
+        RawRow(1, "gqa_train_0", (gif,), (ask(asked), say("red")), "vqa", "gqa", part="gqa"),
         RawRow(
             2,
             "gqa_train_1",
@@ -164,6 +165,7 @@ def test_m3it(tmp_path, m3it):
             (ask("<image>\n<image>\nCompare."), say("no")),
             "vqa",
             "gqa",
+            part="gqa",
         ),
     ]
     assert [(row.source_id, row.problem) for row in rows[3:]] == [
@@ -257,7 +259,13 @@ def test_mantis_paths(tmp_path):
     pq.write_table(pa.table({"x": [1]}), tmp_path / "nlvr2/val-00000-of-1.parquet")
     assert read("mantis", tmp_path, tmp_path, tmp_path / "media") == [
         RawRow(
-            0, "n", ("nlvr2/train_images/b.jpg",), (ask("q <image>"), say("a")), "nlvr2", "nlvr2"
+            0,
+            "n",
+            ("nlvr2/train_images/b.jpg",),
+            (ask("q <image>"), say("a")),
+            "nlvr2",
+            "nlvr2",
+            part="nlvr2",
         ),
         RawRow(
             1,
@@ -266,9 +274,18 @@ def test_mantis_paths(tmp_path):
             (ask("<image><image>What differs?"), say("a")),
             "spot",
             "spot",
+            part="spot",
         ),
-        RawRow(2, "s_1", ("spot/train_images/a.jpg",), (ask("<image>q"), say("a")), "spot", "spot"),
-        RawRow(3, "s_2", (), (ask("q"), say("a")), "spot", "spot"),
+        RawRow(
+            2,
+            "s_1",
+            ("spot/train_images/a.jpg",),
+            (ask("<image>q"), say("a")),
+            "spot",
+            "spot",
+            part="spot",
+        ),
+        RawRow(3, "s_2", (), (ask("q"), say("a")), "spot", "spot", part="spot"),
     ]
 
 
@@ -320,6 +337,7 @@ def test_vision_flan(tmp_path, write_image):
         (ask("<image>\nHow many? Options: (a) 1 (b) 2"), say("(b) 2")),
         None,
         "VQA_counting",
+        part="VQA_counting",
     )
     assert [row.images for row in rows[1:4]] == [
         (folder + "#U91d1_1.jpg",),

@@ -109,7 +109,7 @@ def test_path_is_found_beside_the_recipe_first(tmp_path, find, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = write(tmp_path / "own/my rows.jsonl", json.dumps(ROW))
     source = find("own/my rows.jsonl")
-    assert source == Source("my-rows", "llava", here, here.parent, None)
+    assert source == Source("my-rows", "llava", here, here.parent, None, origin="my rows.jsonl")
     near = write(tmp_path / "recipes/own/my rows.jsonl", json.dumps(ROW))
     assert find("own/my rows.jsonl").annotations == near
     assert find(str(here)).annotations == here
@@ -121,7 +121,7 @@ def test_keywords_win(tmp_path, find):
     source = find(
         str(path), name="mine", format="vision_flan", images=Path("pictures"), licence="MIT"
     )
-    assert source == Source("mine", "vision_flan", path, images, "MIT")
+    assert source == Source("mine", "vision_flan", path, images, "MIT", origin="a.json")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def go_on() -> int:
 
 
 def stamps(run: Path) -> dict[Path, int]:
-    files = [file for file in (run / "steps").rglob("*") if file.is_file()]
+    """When the files of stages were written; cards of steps came later and belong to none."""
+    files = [file for file in (run / "steps").glob("*/*/**/*") if file.is_file()]
     return {file.relative_to(run / "steps"): file.stat().st_mtime_ns for file in files}
 
 

@@ -47,6 +47,6 @@ def _row(row: int, record: Any) -> RawRow:
             asked(text_field(record, "instruction"), len(images)),
             Turn("assistant", text_field(record, "answer")),
         )
-        return RawRow(row, ident, images, turns, skill=origin)
+        return RawRow(row, ident, images, turns, skill=origin, part=origin)
     except RowProblem as problem:
         return unusable(row, ident, problem)

@@ -13,6 +13,7 @@ from adaptinf.data.readers.records import (
     images_of,
     optional_text,
     records,
+    said,
     source_id,
     unusable,
 )
@@ -24,8 +25,9 @@ def read(source: Source, media: Path) -> Iterator[RawRow]:
     """Rows of ``{id, image, conversations}``.
 
     ``image`` (or ``images``) is absent in text-only rows, and may be a list. The turns may also
-    stand under ``messages``, as role and content. ``task`` and ``skill`` are taken where there are
-    such. ``Source.columns`` says which columns stand for these where they have other names.
+    stand under ``messages``, as role and content. ``task``, ``skill``, ``licence`` and ``source``
+    are taken where there are such. ``Source.columns`` says which columns stand for these where they
+    have other names. Of LLaVA's own mix, the folder of images is the part.
     """
     row = 0
     for path in source_parts(source):
@@ -42,6 +44,17 @@ def _row(row: int, record: Any, source: Source) -> RawRow:
         record = fields(record)
         turns = conversation(record.get("conversations", record.get("messages")))
         task, skill = optional_text(record, "task"), optional_text(record, "skill")
-        return RawRow(row, ident, images_of(record, source), turns, task, skill)
+        images = images_of(record, source)
+        return RawRow(
+            row,
+            ident,
+            images,
+            turns,
+            task,
+            skill,
+            part=images[0].partition("/")[0] if images and source.origin == "llava" else None,
+            licence=said(record, "licence") or said(record, "license"),
+            source=said(record, "source"),
+        )
     except RowProblem as problem:
         return unusable(row, ident, problem)

@@ -52,7 +52,7 @@ def _row(row: int, ident: str, record: Any, path: Path, media: Path) -> RawRow:
         answer = Turn("assistant", text_field(record, "outputs"))
         question = asked(f"{instruction} {inputs}" if inputs else instruction, len(encoded))
         images = tuple(store_image(media, _decoded(image)) for image in encoded)
-        return RawRow(row, ident, images, (question, answer), task, skill)
+        return RawRow(row, ident, images, (question, answer), task, skill, part=skill)
     except RowProblem as problem:
         return unusable(row, ident, problem)
 

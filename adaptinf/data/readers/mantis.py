@@ -32,6 +32,6 @@ def _row(row: int, record: dict[str, Any], config: str, source: Source) -> RawRo
     try:
         turns = conversation(record["conversation"])
         images = images_of(record, source, f"{config}/")
-        return RawRow(row, ident, images, turns, config, config)
+        return RawRow(row, ident, images, turns, config, config, part=config)
     except RowProblem as problem:
         return unusable(row, ident, problem)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from adaptinf.data import reasons
 from adaptinf.data.media import store_image
 from adaptinf.data.readers import json_array, tables
-from adaptinf.data.rows import RawRow, RowProblem
+from adaptinf.data.rows import RawRow, RowProblem, printable
 from adaptinf.data.sample import IMAGE_MARK, Role, Turn, marked
 from adaptinf.errors import UserError
 
@@ -91,6 +91,12 @@ def text_field(record: dict[str, Any], name: str) -> str:
 def optional_text(record: dict[str, Any], name: str) -> str | None:
     """A field that may be absent, else text. Raises ``RowProblem`` ("malformed-row")."""
     return None if record.get(name) is None else text_field(record, name)
+
+
+def said(record: dict[str, Any], name: str) -> str | None:
+    """What a field says about where a row comes from; None for what is no text, or blank."""
+    value = record.get(name)
+    return printable(value) if isinstance(value, str) and value.strip() else None
 
 
 def source_id(record: Any, row: int, key: str = "id") -> str:

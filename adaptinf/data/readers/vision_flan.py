@@ -42,7 +42,7 @@ def _row(row: int, record: Any, source: Source) -> RawRow:
         named = images_of(record, source, f"{FOLDER}/")
         turns = conversation(record.get("conversations"))
         images = tuple(_on_disk(source.images, name) for name in named)
-        read = RawRow(row, ident, images, turns, skill=skill)
+        read = RawRow(row, ident, images, turns, skill=skill, part=skill)
         return read if images == named else replace(read, notes=(reasons.ESCAPED_NAME,))
     except RowProblem as problem:
         return unusable(row, ident, problem)
