@@ -48,13 +48,13 @@ setup(
         # is advised (docs/evaluation.md).
         "lmms": ["lmms-eval>=0.7"],
         # For pytest -m browser, beside a Chromium of the system.
-        "browser": ["playwright>=1.50"],
+        "browser": ["playwright>=1.65"],
         "test": [
             "bitsandbytes>=0.46.1",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6",
-            "openai>=3",
+            "openai>=3.57",
             "pycocoevalcap>=1.2",
             "sacrebleu>=2.5",
             "ruff>=0.9",

@@ -114,20 +114,20 @@ def load_image(path: Path) -> Image.Image:
     return decode_image(_read(path), str(path))
 
 
-def decode_image(raw: bytes, where: str, most: int = MAX_PIXELS) -> Image.Image:
+def decode_image(raw: bytes, where: str, most: int | None = None) -> Image.Image:
     """The first frame of encoded image bytes as RGB, turned upright as Exif says.
 
-    Raises ``BadImage``: "undecodable-image", or "oversized-image", with more than ``most`` pixels,
-    before any pixel is decoded.
+    Raises ``BadImage``: "undecodable-image", or "oversized-image", with more than ``most`` pixels
+    (``MAX_PIXELS``), before any pixel is decoded.
     """
     return _decoded(raw, where, most)[0]
 
 
-def _decoded(raw: bytes, where: str, most: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+def _decoded(raw: bytes, where: str, most: int | None = None) -> tuple[Image.Image, str]:
     """The image, and the format of its bytes."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            if image.width * image.height > most:
+            if image.width * image.height > (MAX_PIXELS if most is None else most):
                 raise BadImage(reasons.OVERSIZED_IMAGE, where)
             pixels = image.convert("RGB")
             _turn_upright(pixels)

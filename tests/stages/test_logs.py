@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers.utils import logging as messages
 
 from adaptinf.console.text import scrubbed
 from adaptinf.distributed import Ranks
@@ -20,10 +22,13 @@ SECRET = "sk-0123456789secret"
 
 
 @pytest.fixture
-def console(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> object:
-    """Both streams of the process."""
+def console(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[object]:
+    """Both streams of the process, in which libraries print errors alone, as in a run."""
     monkeypatch.setenv("ADAPTINF_JUDGE_KEY", SECRET)
-    return capfd
+    before = messages.get_verbosity()
+    messages.set_verbosity_error()
+    yield capfd
+    messages.set_verbosity(before)
 
 
 def speak(error: BaseException | None = None) -> None:

@@ -229,7 +229,7 @@ def launched_undisturbed(
     return run
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_stopped_rank_ends_the_run_which_then_goes_on(
     two_ranks: dict,
     runner_of: Callable,
