@@ -15,12 +15,13 @@ from adaptinf.chat.experience import experience_of
 from adaptinf.chat.learning import learn
 from adaptinf.chat.talker import BASE, Talker
 from adaptinf.errors import UserError
-from config import Recipe, load_recipe
-from stages.context import Context, encoder_of
+from config import Recipe
+from stages.context import Context, encoder_of, step_number
 from stages.integrity import inspect_stage
 from stages.lock import is_locked
 from stages.record import digest_of, outputs_digest
 from stages.reports import write_run_report
+from stages.run_recipe import recipe_of
 
 FOLDER = "chat"
 
@@ -94,14 +95,11 @@ def open_chat(
 
 
 def _recipe(run: Path, settings: Sequence[str]) -> Recipe:
-    file = run / "config.resolved.yaml"
-    if not file.is_file():
-        raise UserError("no run here", where=str(run), hint="give the output_dir of a run")
     for setting in settings:
         if not setting.startswith("model.") or setting.startswith("model.name"):
             hint = "give model.dtype=bfloat16 or its like"
             raise UserError("no setting of how the model is loaded", seen=setting, hint=hint)
-    return load_recipe(file, [f"output_dir={run}", *settings])
+    return recipe_of(run, settings)
 
 
 def _trained(run: Path) -> list[Trained]:
@@ -110,7 +108,8 @@ def _trained(run: Path) -> list[Trained]:
     Raises:
         UserError: there is none, or one is not as it was written.
     """
-    done = sorted(run.glob("steps/*/train/DONE"), key=lambda file: _number(file.parents[1]))
+    written = run.glob("steps/*/train/DONE")
+    done = sorted(written, key=lambda file: step_number(file.parents[1].name))
     if not done:
         hint = "wait for the first step's training, or give another run"
         raise UserError("no step of this run is trained yet", where=str(run), hint=hint)
@@ -123,10 +122,6 @@ def _trained(run: Path) -> list[Trained]:
         merged = tuple(run / "steps" / step / "train" / "adapter" for step in below)
         found.append(Trained(folder.parent.name, merged, folder / "adapter"))
     return found
-
-
-def _number(step: Path) -> int:
-    return int(step.name.split("-", 1)[0])
 
 
 def _chooser(run: Path, models: RunModels, encoder: Any, advance: Advance) -> Chooser | None:

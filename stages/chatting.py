@@ -19,8 +19,8 @@ from adaptinf.chat.talker import Bounds, Talker
 from adaptinf.chat.terminal import Terminal, typed
 from adaptinf.errors import UserError, suggestion
 from adaptinf.report.atlas import build_atlas
-from config import load_recipe
 from stages.chat import open_chat
+from stages.run_recipe import recipe_of
 
 TOKEN = "ADAPTINF_API_TOKEN"
 
@@ -76,7 +76,7 @@ def serve(wish: Wish, host: str, port: int, *, page: bool) -> None:
 
 
 def _site(run: Path, talker: Talker) -> Site:
-    recipe = load_recipe(run / "config.resolved.yaml", [f"output_dir={run}"])
+    recipe = recipe_of(run)
     report = run / "report.html"
     return Site(
         name=run.resolve().name,

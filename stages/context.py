@@ -60,6 +60,12 @@ class Step:
 BASE = Step(0, "base")
 
 
+def step_number(name: str) -> int:
+    """The index of the step of this name; -1 where no step is named so."""
+    number = name.partition("-")[0]
+    return int(number) if number.isdecimal() else -1
+
+
 def encoder_of(source: ModelSource, max_length: int | None = None) -> Encoder:
     """A model's encoder; rows end at ``max_length`` or at what the model can read."""
     processor = load_processor(source)
@@ -91,13 +97,7 @@ class Context:
         self._questions: dict[str, list[Question]] = {}
         self._asked_digests: dict[str, str] = {}
         self._held: tuple[tuple[Path, ...], Any] | None = None
-        self.model_source = ModelSource(
-            name=recipe.model.name,
-            revision=recipe.model.revision,
-            dtype=recipe.model.dtype,
-            attention=recipe.model.attention,
-            quantize=recipe.model.quantize,
-        )
+        self.model_source = ModelSource.of(recipe.model)
 
     @cached_property
     def steps(self) -> list[Step]:

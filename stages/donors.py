@@ -76,7 +76,8 @@ class Donor:
         Of rows that were there before step ``arrived``, nobody knows when they were computed: they
         are taken over in whole batches only.
         """
-        uids = [pool.uids[row] for row in rows]
+        names = pool.uids
+        uids = [names[row] for row in rows]
         if self.whole is not None:
             batches = pool_batches(pool, rows, batch_tokens)
             named = [tuple(uids[i] for i in batch) for batch in batches]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.evaluation.benchmarks import Benchmark, Marks, Question
 from adaptinf.evaluation.intervals import bootstrap_interval
 from adaptinf.evaluation.probes import Probe
@@ -96,7 +95,7 @@ def _evaluate(
     lines = [
         {
             "question_id": question.question_id,
-            "prompt": IMAGE_MARK * len(question.images) + question.text,
+            "prompt": question.prompt,
             "text": text,
             "answer": question.answer,
             "images": list(question.images),

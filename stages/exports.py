@@ -225,8 +225,8 @@ def _selected(folder: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     from adaptinf.data.pool import places, read_pool
-    from config import load_recipe
     from stages.manager import open_context
+    from stages.run_recipe import recipe_of
 
     step, run = folder.parents[1], folder.parents[3]
     if not (run / "config.resolved.yaml").is_file():
@@ -236,7 +236,7 @@ def _selected(folder: Path) -> Iterator[dict[str, Any]]:
             seen=f"no config.resolved.yaml in {run}",
             hint="give the folder inside of its run",
         )
-    context = open_context(load_recipe(run / "config.resolved.yaml", [f"output_dir={run}"]))
+    context = open_context(recipe_of(run))
     pool = read_pool(step / "ingest" / "pool.parquet")
     uids = pq.read_table(step / "select" / "selection.parquet")["uid"].to_pylist()
     chosen = [pool.sample(int(i)) for i in places(uids[:ROWS], pool.uids)]

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptinf.data.images import load_image
-from adaptinf.data.sample import IMAGE_MARK, Sample, Turn
+from adaptinf.data.sample import Sample, Turn
 from adaptinf.features.glance import EARLY, Glance
 from adaptinf.models.loading import ModelSource, dtype_of, load_config
 from adaptinf.models.parts import layer_index
@@ -306,6 +306,6 @@ def _prompts(context: Context, rows: int) -> Any:
     """A batch of questions, from all benchmarks in turn."""
     asked = [(b, q) for b in context.benchmarks for q in context.questions(b)]
     asked = asked[:: max(1, len(asked) // rows)][:rows]
-    turns = [[Turn("user", IMAGE_MARK * len(q.images) + q.text)] for _, q in asked]
+    turns = [[Turn("user", q.prompt)] for _, q in asked]
     images = [[load_image(b.images / name) for name in q.images] for b, q in asked]
     return context.encoder.encode_prompts(turns, images)

@@ -21,13 +21,13 @@ from adaptinf.adapters.originals.assembly import (
 )
 from adaptinf.adapters.originals.files import (
     holds_weights,
-    read_object,
     read_tensors,
     read_weights,
 )
 from adaptinf.adapters.originals.low_rank import Adapter, is_low_rank, read_low_rank
 from adaptinf.adapters.originals.mixture import is_mixture, mixture_of, require_below
 from adaptinf.errors import UserError
+from adaptinf.files import read_object
 from adaptinf.folders import whole
 from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.models.preprocessing import pads_to_square, preprocessing

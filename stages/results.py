@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptinf.evaluation.matrix import AccuracyMatrix, BenchmarkColumn
 from adaptinf.files import write_atomically
-from stages.context import Context
+from stages.context import Context, step_number
 from stages.walk import StepWorks
 
 
@@ -109,7 +109,7 @@ class Bill:
         if entry is None:
             entry = {"step": step, "stages": {}}
             self._steps.append(entry)
-            self._steps.sort(key=lambda e: int(e["step"].split("-", 1)[0]))
+            self._steps.sort(key=lambda e: step_number(e["step"]))
         stages: dict[str, Any] = entry["stages"]
         return stages
 

@@ -12,6 +12,7 @@ from adaptinf.data.exports import export_rows
 from adaptinf.data.pool import PoolTable, stream_pool
 from adaptinf.data.sample import Sample
 from adaptinf.errors import UserError, suggestion
+from stages.context import step_number
 
 
 def export_step(run: Path, step: str | None, form: str, out: Path) -> tuple[Path, int]:
@@ -30,7 +31,8 @@ def export_step(run: Path, step: str | None, form: str, out: Path) -> tuple[Path
 
 
 def _step_folder(run: Path, step: str | None) -> Path:
-    found = sorted(run.glob("steps/*/select/DONE"), key=_number)
+    written = run.glob("steps/*/select/DONE")
+    found = sorted(written, key=lambda done: step_number(done.parents[1].name))
     steps = {file.parent.parent.name: file.parent.parent for file in found}
     if not steps:
         raise UserError("no step has selected rows here", where=str(run), hint="give a run folder")
@@ -40,10 +42,6 @@ def _step_folder(run: Path, step: str | None) -> Path:
         if step in (name, name.split("-", 1)[0], name.split("-", 1)[1]):
             return folder
     raise UserError("no such step", where=str(run), seen=step, hint=suggestion(step, steps))
-
-
-def _number(done: Path) -> int:
-    return int(done.parent.parent.name.split("-", 1)[0])
 
 
 def _samples(pool: Path, uids: set[str]) -> Iterator[Sample]:

@@ -20,12 +20,11 @@ import httpx2
 from adaptinf.console import table
 from adaptinf.data.completions import TIMEOUT, ChatServer, HaltedError, image_part
 from adaptinf.data.images import locate
-from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.errors import UserError
-from adaptinf.evaluation.answered import read_matrix, step_folder
+from adaptinf.evaluation.answered import asked_of, read_matrix, step_folder
 from adaptinf.evaluation.benchmarks import Benchmark, Question, require_images
-from config import load_recipe
 from stages.manager import open_context
+from stages.run_recipe import recipe_of
 
 IN_FLIGHT = 4
 """Requests that a server is sent at one time."""
@@ -110,11 +109,7 @@ def check_served(order: Order, advance: Advance = lambda name, total, done: None
     Raises:
         UserError: no run, a step without answers, or a server that refuses.
     """
-    file = order.run / "config.resolved.yaml"
-    if not file.is_file():
-        hint = "give the output_dir of a run"
-        raise UserError("no run here", where=str(order.run), hint=hint)
-    context = open_context(load_recipe(file, [f"output_dir={order.run}"]))
+    context = open_context(recipe_of(order.run))
     number, step = _step(order)
     parts = []
     for benchmark in context.benchmarks:
@@ -186,7 +181,7 @@ def _part(
     stored = _answers(step, benchmark)
     if not stored:
         return None
-    known = {_key(_told(question)): question for question in questions}
+    known = {asked_of(_told(question)): question for question in questions}
     base = _answers(step_folder(run, (), 0), benchmark) if adapted else {}
     lost = [key for key in stored if key not in known]
     if lost:
@@ -216,18 +211,13 @@ def _rows(file: Path) -> Iterator[tuple[str, str]]:
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             row: Mapping[str, Any] = json.loads(line)
-            yield _key(row), row["text"]
-
-
-def _key(told: Mapping[str, Any]) -> str:
-    """What was asked and what is right, as ``predictions.jsonl`` tells it."""
-    return json.dumps([told[key] for key in ("question_id", "prompt", "answer", "images")])
+            yield asked_of(row), row["text"]
 
 
 def _told(question: Question) -> dict[str, Any]:
     return {
         "question_id": question.question_id,
-        "prompt": IMAGE_MARK * len(question.images) + question.text,
+        "prompt": question.prompt,
         "answer": question.answer,
         "images": list(question.images),
     }

@@ -12,6 +12,7 @@ from adaptinf.adapters.inspection import Inspection, inspect_adapter
 from adaptinf.errors import UserError, suggestion
 from adaptinf.models.loading import load_processor
 from adaptinf.models.preprocessing import preprocessing, require_preprocessing
+from stages.context import step_number
 from stages.exports import export_lora, merge_adapter, source_of
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -60,11 +61,10 @@ def adapter_folder(place: Path) -> Path:
     if (place / "train" / "adapter").is_dir():
         return place / "train" / "adapter"
     trained = [file.parent for file in place.glob("steps/*/train/DONE")]
-    numbered = [folder for folder in trained if folder.parent.name.split("-")[0].isdigit()]
-    if not numbered:
+    newest = max(trained, key=lambda folder: step_number(folder.parent.name), default=None)
+    if newest is None or step_number(newest.parent.name) < 0:
         hint = "give runs/mine, runs/mine/steps/1-shop, or a folder with adapter_config.json"
         raise UserError("no trained adapter here", where=str(place), hint=hint)
-    newest = max(numbered, key=lambda folder: int(folder.parent.name.split("-")[0]))
     return newest / "adapter"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ import pyarrow.parquet as pq
 
 from adaptinf.console import Console, table
 from adaptinf.errors import UserError, suggestion
-from config import Recipe, load_recipe
+from config import Recipe
 from stages.aside import aside, forget
 from stages.context import BASE, Step
 from stages.donors import set_aside_whole
 from stages.lock import locked
 from stages.manager import open_context
 from stages.results import Bill
+from stages.run_recipe import recipe_of
 from stages.seals import unseal_results
 from stages.walk import plan_walk
 from stages.withdrawn import Withdrawn, without
@@ -150,25 +150,6 @@ def plan_withdrawal(run: Path, dataset: str | None, rows: Sequence[str]) -> With
         raise UserError("none of these rows is in this run", where=str(run), hint=hint)
     absent = tuple(sorted(gone - known))
     return Withdrawal(run, recipe, Withdrawn((), tuple(sorted(gone & known))), steps, absent)
-
-
-def recipe_of(run: Path) -> Recipe:
-    """The recipe that a run was last started with.
-
-    Raises:
-        UserError: there is none, or it does not hold.
-    """
-    file = run / "config.resolved.yaml"
-    if not file.is_file():
-        raise UserError("no run here", where=str(run), hint="give the output_dir of a run")
-    recipe = load_recipe(file, [f"output_dir={run}"])
-    try:
-        told = json.loads((run / "environment.json").read_bytes()).get("recipe_dir")
-    except (OSError, ValueError, AttributeError):
-        told = None
-    if isinstance(told, str) and Path(told).is_dir():
-        recipe._recipe_dir = Path(told)
-    return recipe
 
 
 def _of_dataset(run: Path, recipe: Recipe, told: Withdrawn, name: str) -> Withdrawal:

@@ -18,6 +18,11 @@ import yaml
 
 DRIVER = Path(__file__).with_name("stages") / "driver.py"
 ROOT = DRIVER.parents[2]
+TORCHRUN = (
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc-per-node", "2"),
+)
+"""What a command is begun with that two ranks run."""
 
 
 @pytest.fixture(scope="session")

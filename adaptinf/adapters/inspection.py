@@ -5,7 +5,6 @@ Read from the headers of the files; no weight is loaded.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from safetensors import safe_open
 
 from adaptinf.errors import UserError
+from adaptinf.files import read_object
 from adaptinf.routes import PARTS
 
 _SEEING = r"vision|visual|image_encoder"
@@ -73,13 +73,12 @@ def inspect_adapter(folder: Path) -> Inspection:
         if not file.is_file():
             hint = "give a folder such as runs/mine/steps/1-shop/train/adapter"
             raise UserError(f"no {file.name} here", where=str(folder), hint=hint)
-    told = _object(config)
+    told = read_object(config)
     try:
         with safe_open(weights, "np") as stored:
             shapes = {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118
     except Exception as error:
         raise UserError("the adapter's file cannot be read", where=str(weights)) from error
-    lineage = folder / "lineage.json"
     route = _route(told, shapes)
     used = _used(told, config) if route == "mixlora" else 1.0
     return Inspection(
@@ -87,18 +86,8 @@ def inspect_adapter(folder: Path) -> Inspection:
         base=str(told.get("base_model_name_or_path")),
         settings=told,
         shares=tuple(_share(part, shapes, used) for part in PARTS),
-        lineage=_object(lineage) if lineage.is_file() else {},
+        lineage=read_object(folder / "lineage.json"),
     )
-
-
-def _object(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError("not a JSON object", where=str(file))
-    return found
 
 
 def _used(told: dict[str, Any], file: Path) -> float:

@@ -32,11 +32,6 @@ _UNMEASURED = Measured(0, "whole")
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
-_NO_FAULT = frozenset(
-    {reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE, reasons.LICENCE, reasons.WITHDRAWN}
-)
-"""Reasons that say nothing against the file."""
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -94,7 +89,7 @@ def ingest(
         try:
             sample, length = _admitted(row, builder)
         except RowProblem as problem:
-            if strict and problem.reason not in _NO_FAULT:
+            if strict and problem.reason not in reasons.NO_FAULT:
                 raise _stopped(source, raw, problem) from problem
             dropped.append(
                 Remark(raw.source_id, source.name, raw.row, problem.reason, problem.detail)
@@ -266,7 +261,7 @@ def _stopped(source: Source, raw: RawRow, problem: RowProblem) -> UserError:
 
 
 def _require_usable(source: Source, by_reason: dict[str, int], kept: int) -> None:
-    if kept == 0 and not by_reason.keys() & _NO_FAULT:
+    if kept == 0 and not by_reason.keys() & reasons.NO_FAULT:
         told = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
         missing = reasons.MISSING_IMAGE in by_reason
         raise UserError(

@@ -27,6 +27,9 @@ LICENCE: Final = "licence-kept-out"
 WITHDRAWN: Final = "withdrawn"
 GONE: Final = "gone-in-new-version"
 
+NO_FAULT: Final = frozenset({EXACT_DUPLICATE, SEEN_BEFORE, LICENCE, WITHDRAWN})
+"""Reasons that say nothing against the file that a row is in."""
+
 # Of rows that are kept.
 REPEATED_ID: Final = "repeated-id"
 MISNAMED_IMAGE: Final = "misnamed-image"

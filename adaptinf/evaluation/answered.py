@@ -72,6 +72,10 @@ def step_scores(run: Path, steps: Sequence[str], number: int, benchmark: str) ->
         return dict(_score(json.loads(line)) for line in lines)
 
 
+def asked_of(row: Mapping[str, object]) -> str:
+    """What was asked and what is right, as a row of ``predictions.jsonl`` tells it."""
+    return json.dumps([row["question_id"], row["prompt"], row["answer"], row.get("images")])
+
+
 def _score(row: Mapping[str, object]) -> tuple[str, float]:
-    asked = json.dumps([row["question_id"], row["prompt"], row["answer"], row.get("images")])
-    return asked, 100.0 * float(str(row["score"]))
+    return asked_of(row), 100.0 * float(str(row["score"]))

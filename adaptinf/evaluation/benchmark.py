@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptinf.data.images import BadImage, locate
+from adaptinf.data.sample import IMAGE_MARK
 from adaptinf.errors import UserError
 from adaptinf.scoring.items import Item, Totals
 from adaptinf.scoring.result import Result
@@ -28,6 +29,11 @@ class Question:
     answer: str
     images: tuple[str, ...]
     item: Item | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The text behind a mark for each image."""
+        return IMAGE_MARK * len(self.images) + self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
+    from config import Model
+
 TINY = "tiny"
 
 
@@ -31,6 +33,11 @@ class ModelSource:
     dtype: str = "auto"
     attention: str | None = None
     quantize: str | None = None
+
+    @classmethod
+    def of(cls, model: Model) -> ModelSource:
+        """As a recipe has it."""
+        return cls(model.name, model.revision, model.dtype, model.attention, model.quantize)
 
     @property
     def path(self) -> str:

@@ -39,8 +39,7 @@ class Case:
     @property
     def model_source(self) -> ModelSource:
         """What to load, and how; known without data."""
-        model = self.recipe.model
-        return ModelSource(model.name, model.revision, model.dtype, model.attention, model.quantize)
+        return ModelSource.of(self.recipe.model)
 
     @property
     def shape(self) -> ModelShape:

@@ -17,8 +17,6 @@ from stages.look import TaskLook, look_at
 
 ASKED = ("overlap", "evaluate", "report")
 
-_REPEATS = (reasons.EXACT_DUPLICATE, reasons.SEEN_BEFORE)  # no mistake
-
 
 def data_root(case: Case) -> Iterator[Finding]:
     """Whether the folder of the datasets is there, and can be read."""
@@ -51,7 +49,7 @@ def _told(name: str, look: TaskLook, source: Source, *, measured: bool) -> Findi
     seen += f" {count_text(look.seen)} can be used"
     if not measured:
         seen += " (their lengths were not measured: that takes the model's processor)"
-    bad = {why: number for why, number in look.problems.items() if why not in _REPEATS}
+    bad = {why: number for why, number in look.problems.items() if why not in reasons.NO_FAULT}
     if not bad:
         return Finding(name, "ok", seen)
     told = ", ".join(f"{count_text(number)} {why}" for why, number in sorted(bad.items()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from adaptinf.distributed import Ranks
 from adaptinf.notice import Interrupted
-from tests.conftest import DRIVER, ROOT
+from tests.conftest import DRIVER, ROOT, TORCHRUN
 
 RunnerOf = Callable[[dict], Callable]
 Contents = Callable[[Path], dict[str, str]]
@@ -22,8 +21,7 @@ TOKEN = "hf_0123456789secret"
 
 def launch(recipe: Path, run: Path, *options: str) -> subprocess.CompletedProcess:
     """The driver as two ranks."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *torchrun, str(DRIVER), str(recipe), *options, f"output_dir={run}"]
+    command = [*TORCHRUN, str(DRIVER), str(recipe), *options, f"output_dir={run}"]
     return subprocess.run(
         command,
         capture_output=True,

@@ -20,8 +20,7 @@ from stages.cli.evaluate import evaluate_model
 from stages.cli.guard import guarded, umbrella
 from stages.evaluation import Order, Scored, Unscored, evaluate
 from stages.scores import listed
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT, TORCHRUN
 
 
 def ignore(name: str, questions: int, done: int) -> None:
@@ -226,13 +225,12 @@ def test_a_scored_benchmark_has_its_upload_beside_its_score(tmp_path):
 
 def launched(order: Order) -> subprocess.CompletedProcess:
     """The command under torchrun, with two ranks."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = str(Path(sys.executable).parent / "adaptinf")
     given = ["evaluate", order.model, "--benchmarks", ",".join(order.benchmarks)]
     given += ["--data-dir", str(order.data_dir), "--out", str(order.out)]
     given += ["--batch-size", str(order.batch_size)]
     return subprocess.run(
-        [sys.executable, *launch, "--no-python", program, *given],
+        [*TORCHRUN, "--no-python", program, *given],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
 from adaptinf.features.glances import GlanceStore
 from stages.passes import PoolPass, filled_by_ranks
-from tests.conftest import DRIVER, ROOT
+from tests.conftest import DRIVER, ROOT, TORCHRUN
 
 BATCHES = [np.array(rows) for rows in ([5, 0, 3, 1], [2, 4], [7, 6, 8])]
 VALUES = np.arange(18, dtype=np.float32).reshape(9, 2)
@@ -137,15 +136,7 @@ def test_a_launch_is_read_from_the_environment(monkeypatch):
 
 def launched(recipe: Path, run: Path) -> None:
     """The driver under torchrun, with two ranks."""
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command = [*launch, str(DRIVER), str(recipe), f"output_dir={run}"]
+    command = [*TORCHRUN, str(DRIVER), str(recipe), f"output_dir={run}"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
     )

@@ -16,7 +16,7 @@ from stages import heartbeat
 from stages.heartbeat import Beat, Pulse, read_beat, read_beats
 from stages.watch import Seen, blamed
 from stages.work import Counts, Silent, Work
-from tests.conftest import DRIVER, ROOT
+from tests.conftest import DRIVER, ROOT, TORCHRUN
 from tests.stages.test_passes import launched
 
 Contents = Callable[[Path], dict[str, str]]
@@ -204,8 +204,7 @@ def test_of_ranks_that_stand_the_one_is_named_for_which_the_others_wait() -> Non
 
 
 def torchrun(recipe: Path, run: Path, *options: str) -> subprocess.CompletedProcess:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launch, str(DRIVER), str(recipe), *options, f"output_dir={run}"]
+    command = [*TORCHRUN, str(DRIVER), str(recipe), *options, f"output_dir={run}"]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
     )

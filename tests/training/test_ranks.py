@@ -21,7 +21,7 @@ from adaptinf.models.loading import ModelSource, load_model, load_processor
 from adaptinf.notice import Interrupted
 from adaptinf.training.batches import UIDS, EvenOrder, Row, Rows, TrainingCollator
 from adaptinf.training.trainer import TrainSettings, train_adapter
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TORCHRUN
 
 SEES = {"conlora": "11000011011010101", "dora": "110000110000100100100"}
 """Which rows have images. Each of two ranks has half of each batch of four: there are images at one
@@ -131,8 +131,7 @@ def test_a_batch_of_text_gets_an_image_that_only_goes_along(images: Path) -> Non
 def launched(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all trainings by two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launch, "-m", "tests.training.test_ranks", str(folder), str(images)]
+    command = [*TORCHRUN, "-m", "tests.training.test_ranks", str(folder), str(images)]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
     )

@@ -31,7 +31,6 @@ from transformers import (
 
 from adaptinf.adapters.originals.files import (
     holds_weights,
-    read_object,
     require_same,
 )
 from adaptinf.adapters.originals.names import (
@@ -41,6 +40,7 @@ from adaptinf.adapters.originals.names import (
     unwrapped,
 )
 from adaptinf.errors import UserError
+from adaptinf.files import read_object
 
 PROJECTOR_FILE = "mm_projector.bin"
 IMAGE_TOKEN, PAD_TOKEN = "<image>", "<pad>"

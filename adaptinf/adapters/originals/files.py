@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from adaptinf.errors import UserError
+from adaptinf.files import read_object
 from adaptinf.folders import is_plain_name
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
@@ -75,23 +74,6 @@ def holds_weights(folder: Path) -> bool:
     return any(
         (folder / f"{name}{end}").is_file() for name in _WHOLE for end in ("", ".index.json")
     )
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object; {} where there is no file.
-
-    Raises:
-        UserError: the file is something else.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError("not a JSON object", where=str(file))
-    return found
 
 
 def require_same(

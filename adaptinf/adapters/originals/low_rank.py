@@ -10,7 +10,7 @@ from typing import Any
 from peft import LoraConfig, PeftConfig
 from torch import Tensor
 
-from adaptinf.adapters.originals.files import read_object, read_tensors
+from adaptinf.adapters.originals.files import read_tensors
 from adaptinf.adapters.originals.names import (
     PROJECTOR,
     Projector,
@@ -22,6 +22,7 @@ from adaptinf.adapters.originals.names import (
     wrapped,
 )
 from adaptinf.errors import UserError
+from adaptinf.files import read_object
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _BESIDE = "non_lora_trainables.bin"
