@@ -70,7 +70,8 @@ def unmet(package: str) -> Iterator[tuple[Requirement, str | None]]:
 def extra(package: str, why: str, stages: tuple[str, ...]) -> Finding:
     """Whether a package that only some recipes need is installed, as new as the project asks."""
     needs = (Requirement(text) for text in requires(_PROJECT) or ())
-    need = next(need for need in needs if canonicalize_name(need.name) == package)
+    named = (need for need in needs if canonicalize_name(need.name) == package)
+    need = next(named, Requirement(package))  # an older install knows nothing of it
     found = installed(package)
     if found and need.specifier.contains(found, prereleases=True):
         return Finding(package, "ok", f"{found}, for {why}", stages=stages)

@@ -376,3 +376,12 @@ def test_without_a_recipe_the_machine_alone_is_looked_at(scene: Scene) -> None:
     assert diagnosis.stages == ()
     full_disk(scene)
     assert [f.check for f in examine(None).findings if f.verdict != "ok"] == ["disk"]
+
+
+def test_an_install_that_is_older_than_the_need_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(versions, "requires", lambda package: [])
+    monkeypatch.setattr(versions, "installed", lambda package: None)
+    found = versions.extra("bitsandbytes", "model.quantize: 4bit", ("train",))
+    assert (found.verdict, found.seen) == ("fail", "not installed; model.quantize: 4bit needs it")
