@@ -31,7 +31,8 @@ LOG = logging.getLogger("adaptinf.run")
 
 _FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _APART = ("transformers", "huggingface_hub", "datasets")
-"""Libraries that hand nothing on to the root logger."""
+"""Libraries with handlers of their own. Most hand nothing on to the root logger, but transformers
+does where ``CI`` is set."""
 
 
 def log_file(run: Path, rank: int) -> Path:
@@ -146,9 +147,11 @@ def _attached(handler: _Handler, *, leads: bool) -> Iterator[None]:
 
 
 def _hear(library: logging.Logger, handler: logging.Handler, stack: ExitStack) -> None:
-    """Warnings of a library that hands nothing on; what it prints stays what it was."""
-    if library.propagate:
+    """Warnings of a library with handlers of its own; what it prints stays what it was."""
+    if not library.handlers:
         return
+    stack.callback(setattr, library, "propagate", library.propagate)
+    library.propagate = False
     for one in library.handlers:
         stack.callback(one.setLevel, one.level)
         one.setLevel(max(one.level, library.level))

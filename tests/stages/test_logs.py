@@ -21,11 +21,17 @@ LEADER, OTHER = Ranks(0, 2), Ranks(1, 2)
 SECRET = "sk-0123456789secret"
 
 
-@pytest.fixture
-def console(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[object]:
-    """Both streams of the process, in which libraries print errors alone, as in a run."""
+@pytest.fixture(params=[False, True], ids=["apart", "handed on"])
+def console(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> Iterator[object]:
+    """Both streams of the process, in which libraries print errors alone, as in a run.
+
+    Transformers hands its messages on to the root logger where ``CI`` is set, and else does not.
+    """
     monkeypatch.setenv("ADAPTINF_JUDGE_KEY", SECRET)
     before = messages.get_verbosity()
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", request.param)
     messages.set_verbosity_error()
     yield capfd
     messages.set_verbosity(before)
