@@ -27,7 +27,7 @@ setup(
         "accelerate>=1.10",
         "datasets>=4.0",
         "huggingface_hub>=2.0",
-        "httpx2>=2.0",
+        "httpx2>=2.12",
         "safetensors",
         "numpy>=2.0",
         "pyarrow>=18",
