@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import pkgutil
 import re
@@ -240,6 +241,50 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
         assert block.strip() == shown(file, found).strip(), file
 
 
+MEASURED = re.compile(r"([+-]?\d[\d,]*\.?\d*)<!-- (docs/\S+\.json) (\S+) -->")
+
+
+def measured_numbers(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Numbers in sentences, each with the file that it is from and its place there."""
+    for shown, file, place in MEASURED.findall(page.read_text()):
+        found = json.loads((ROOT / file).read_text())
+        for key in place.split("."):
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        number = float(str(found).replace(",", "").split()[0])
+        digits = len(shown.partition(".")[2])
+        yield f"{file} {place}", shown.replace(",", ""), f"{number:.{digits}f}"
+
+
+@pages
+def test_numbers_in_sentences_are_those_that_were_measured(page: Path) -> None:
+    marks = len(re.findall(r"<!-- docs/\S+\.json \S+ -->", page.read_text()))
+    numbers = list(measured_numbers(page))
+    assert len(numbers) == marks
+    for where, shown, found in numbers:
+        assert shown == found, where
+
+
+def test_growth_is_as_the_pages_say() -> None:
+    def exponent(many: float, few: float) -> str:
+        return f"n^{math.log10(many / few):.1f}"
+
+    [more, one] = (
+        {cell["rows"]: cell for cell in found["cells"] if cell["way"] == "ours"}
+        for found in (
+            json.loads((ROOT / f"docs/bench/{name}.json").read_text())
+            for name in ("selection", "selection_k1000")
+        )
+    )
+    most = more[1_000_000]
+    page = (ROOT / "docs/selection.md").read_text()
+    assert f"grows as {exponent(most['seconds'], more[100_000]['seconds'])}. With" in page
+    assert f"it grows as {exponent(most['seconds'], one[100_000]['seconds'])}:" in page
+    times = exponent(most["seconds"], more[100_000]["seconds"])
+    memory = exponent(most["working_mib"], more[100_000]["working_mib"])
+    assert f"({times} for time, {memory} for memory)" in (ROOT / "docs/scale.md").read_text()
+
+
 def test_pages_with_measured_tables_are_found() -> None:
     files = {file for page in PAGES for file, _, _ in measured_tables(page)}
     assert {"docs/tiers.json", "docs/bench/features.json"} <= files
+    assert sum(len(list(measured_numbers(page))) for page in PAGES) > 5

@@ -57,11 +57,11 @@ def asked(run: Path, step: str, benchmark: str) -> Iterator[tuple[Message, str]]
         yield Message("user", row["prompt"].replace("<image>", ""), images), row["text"]
 
 
-def test_the_answers_are_those_of_the_run(run: Path, talker: Talker, small_world: Path) -> None:
-    assert talker.steps == STEPS
+def answers_again(run: Path, talker: Talker, world: Path) -> set[tuple[str, int, str]]:
+    """Ask six questions of each benchmark again, the steps in turn; what was said, as it was."""
     seen = set()
     for benchmark in ("caption", "more"):
-        most = load_benchmark(small_world / "benchmarks" / f"{benchmark}.yaml").max_new_tokens
+        most = load_benchmark(world / "benchmarks" / f"{benchmark}.yaml").max_new_tokens
         questions = {step: list(asked(run, step, benchmark)) for step in STEPS}
         # In turn, so that every question finds another step's adapter on the model.
         for number in range(6):
@@ -72,7 +72,36 @@ def test_the_answers_are_those_of_the_run(run: Path, talker: Talker, small_world
                 assert reply.text == stored == "".join(heard).strip()
                 assert reply.step == step and reply.choice is None
                 seen.add((step, number, reply.text))
-    assert len({text for _, _, text in seen}) > 12  # the steps do not all say the same
+    return seen
+
+
+def test_the_answers_are_those_of_the_run(run: Path, talker: Talker, small_world: Path) -> None:
+    assert talker.steps == STEPS
+    # The steps do not all say the same.
+    assert len({text for _, _, text in answers_again(run, talker, small_world)}) > 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"route": "dora"},
+        {"route": "mixlora", "r": 4},
+        {"route": "adem"},
+        {"route": "full"},
+        {"route": "lora", "across_steps": "merge_and_new"},
+    ],
+    ids=["dora", "mixlora", "adem", "full", "merged"],
+)
+def test_the_answers_of_other_routes_are_those_of_their_runs(
+    adapter: dict, recipe_dict: dict, runner_of, small_world: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_dict | {"adapter": {"dropout": 0} | adapter}
+    if adapter["route"] == "full":
+        recipe["train"] = recipe["train"] | {"learning_rate": 3.0e-4}
+    runner_of(recipe)(tmp_path / "run")
+    with open_chat(tmp_path / "run") as talker:
+        assert answers_again(tmp_path / "run", talker, small_world)
 
 
 def test_a_second_question_is_asked_after_the_first(run: Path, talker: Talker) -> None:
