@@ -269,8 +269,9 @@ class Featurize(Section):
     than this (mean of absolute changes)."""
     probe_rows: Count = 64
     """Rows in the probe of each dataset."""
-    max_rows: Count | None = None
-    """Score at most so many rows; null: all."""
+    max_rows: Literal["auto"] | Count | None = "auto"
+    """Score at most so many rows, which a first look at the whole pool chooses; auto: twice what a
+    step selects, or what pruning leaves where that is more; null: all."""
     batch_tokens: Count = 8192
     """Tokens per batch, padding included."""
 
@@ -758,6 +759,13 @@ class Recipe(Section):
         """Rows that the pool keeps after a step, None for all."""
         lite = 4 * self.select.budget if self.select.method == "adapt-inf-lite" else None
         return self.prune.pool_budget or lite
+
+    @property
+    def most_scored(self) -> int | None:
+        """Rows that features are computed of at each step, None for all."""
+        if self.featurize.max_rows == "auto":
+            return max(2 * self.select.budget, self.pool_budget or 0)
+        return self.featurize.max_rows
 
 
 _WORDS: Mapping[Any, str] = {

@@ -29,6 +29,7 @@ from config import load_recipe
 from pages import markdown, put
 from stages.manager import open_context
 
+EVERY_ROW = ["featurize.max_rows=null"]  # no first look between the routes
 WAYS = {
     "lora": [],
     "dora": ["adapter.route=dora"],
@@ -77,7 +78,7 @@ def made(run: Path, settings: list[str]) -> Path:
     """The finished run in a folder, made or gone on with; one that has its report is as it is."""
     if not (run / "report.html").is_file():
         command = Path(sys.executable).with_name("run-lifelong")
-        arguments = ["configs/quickstart.yaml", f"output_dir={run}", *settings]
+        arguments = ["configs/quickstart.yaml", f"output_dir={run}", *EVERY_ROW, *settings]
         subprocess.run([command, *arguments], check=True)
     return run
 
@@ -96,7 +97,8 @@ def step_seconds(runs: dict[str, Path]) -> dict[str, float]:
 
 def step_of(run: Path, settings: list[str]) -> Callable[[], None]:
     """Forward, backward and the optimiser's step on a batch of the last pool."""
-    recipe = load_recipe(Path("configs/quickstart.yaml"), [f"output_dir={run}", *settings])
+    told = [f"output_dir={run}", *EVERY_ROW, *settings]
+    recipe = load_recipe(Path("configs/quickstart.yaml"), told)
     context = open_context(recipe)
     pool = read_pool(max(run.glob("steps/*/ingest/pool.parquet")))
     rows = np.random.default_rng(0).permutation(len(pool))[: recipe.train.batch_size]

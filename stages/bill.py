@@ -161,7 +161,7 @@ class _Meter:
         if not rows.glanced.number:
             return passing
         width = min(2 * self._shape.hidden, settings.dim)
-        count = cluster_count("auto", settings.max_rows or 1, rows.pool.number)
+        count = cluster_count("auto", self._recipe.most_scored or 1, rows.pool.number)
         look = Load(
             cost=self._passes.glance * rows.glanced.tokens + self._encoding(rows.glanced.number),
             disk=rows.pool.number * 2 * width,

@@ -44,7 +44,7 @@ class StepRows:
     @property
     def glanced(self) -> Rows:
         """Rows looked at for the first time: the new ones, or all once they are too many."""
-        most = self.recipe.featurize.max_rows
+        most = self.recipe.most_scored
         if most is None or self.pool.number <= most:
             return Rows()
         return self.pool if self.pool.number - self.new.number <= most else self.new
@@ -52,7 +52,7 @@ class StepRows:
     @property
     def candidates(self) -> Rows:
         """Rows that have features."""
-        return self.pool.first(self.recipe.featurize.max_rows)
+        return self.pool.first(self.recipe.most_scored)
 
     @property
     def scored(self) -> Rows:

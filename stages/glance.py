@@ -36,7 +36,7 @@ def glance_work(context: Context, step: Step, ingest: Work, before: Work | None)
     if before:
         inputs["glance"] = before.fingerprint
     settings = {
-        "max_rows": recipe.featurize.max_rows,
+        "max_rows": recipe.most_scored,
         "dim": recipe.featurize.dim,
         "batch_tokens": recipe.featurize.batch_tokens,
         "max_length": recipe.data.max_length,
@@ -76,7 +76,7 @@ def _glance(
 ) -> Counts:
     pool = read_pool(ingest.folder / "pool.parquet")
     uids = pool.uids
-    most = context.recipe.featurize.max_rows or len(pool)
+    most = context.recipe.most_scored or len(pool)
     chosen = np.arange(len(pool))
     store = None
     if len(pool) > most:

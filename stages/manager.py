@@ -28,10 +28,10 @@ from stages.lock import locked
 from stages.logs import LOG, logged
 from stages.reports import tables_of, write_run_report
 from stages.results import Bill, Spent, build_matrix
+from stages.run_recipe import for_its_run
 from stages.seals import seal_results
 from stages.walk import plan_walk
 from stages.watch import watched
-from stages.withdrawn import standing
 from stages.work import Heeding, Progress, Silent, Work
 
 
@@ -98,7 +98,7 @@ def run_lifelong(
     run, ranks, notice = recipe.output_dir, Ranks.of_launch(), notice or Notice()
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
-        given, recipe = recipe, standing(recipe)
+        given, recipe = recipe, for_its_run(recipe, fresh=fresh)
         for task in given.tasks:
             if task not in recipe.tasks:
                 console.line(f"{task.label} was withdrawn from this run; it is left out")
@@ -115,10 +115,10 @@ def run_lifelong(
             return Finished(tables_of([run]), run / "report.html", performed)
 
 
-def follow(recipe: Recipe, notice: Notice | None = None) -> None:
+def follow(recipe: Recipe, notice: Notice | None = None, *, fresh: bool = False) -> None:
     """What all ranks of a launch do but the leader: their share of the stages that are shared."""
     ranks, notice = Ranks.of_launch(), notice or Notice()
-    recipe = standing(recipe)
+    recipe = for_its_run(recipe, fresh=fresh)
     with (
         logged(recipe.output_dir, ranks),
         failures_told(recipe, notice),

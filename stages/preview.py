@@ -23,8 +23,8 @@ from stages.display import first_seeing, shown_set
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
+from stages.run_recipe import for_its_run
 from stages.walk import StepWorks, plan_walk
-from stages.withdrawn import standing
 from stages.work import Work, is_done
 
 _INDENT = "  "
@@ -61,7 +61,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
     Raises:
         UserError: a dataset, benchmark or model cannot be used.
     """
-    recipe = standing(recipe)
+    recipe = for_its_run(recipe)
     with tempfile.TemporaryDirectory() as scratch:
         context = open_look(recipe, Path(scratch))
         looks = [look_at(context, task.label) for task in recipe.tasks]

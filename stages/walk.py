@@ -48,7 +48,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
     """
     recipe = context.recipe
     context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
-    capped = recipe.featurize.max_rows is not None
+    capped = recipe.most_scored is not None
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
     across, compared = recipe.adapter.across_steps, recipe.data.overlap
     base = tuple(evaluate_work(context, BASE, b, Lineage()) for b in context.benchmarks)

@@ -119,7 +119,7 @@ def recipe_dict(small_world: Path) -> dict:
         "output_dir": "unused",
         "data": {"root": str(small_world)},
         "tasks": [{"dataset": "llava"}, {"dataset": "mantis"}],
-        "featurize": {"dim": 64, "batch_tokens": 512},
+        "featurize": {"dim": 64, "batch_tokens": 512, "max_rows": None},
         "select": {"budget": 12},
         "prune": {"pool_budget": 30},
         "train": {"learning_rate": 2.0e-3, "epochs": 2, "batch_size": 4},

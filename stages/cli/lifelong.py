@@ -55,7 +55,7 @@ def run_lifelong(
         from stages.manager import run_lifelong as run
 
         if not Ranks.of_launch().leads:
-            follow(settings, notice)
+            follow(settings, notice, fresh=fresh)
             return
         settings.output_dir.mkdir(parents=True, exist_ok=True)
         console = make_console(settings.output_dir / "events.jsonl")

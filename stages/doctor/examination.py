@@ -120,7 +120,7 @@ def _stages(recipe: Recipe) -> tuple[str, ...]:
     scored = recipe.select.method not in FEATURELESS or recipe.pool_budget is not None
     left_out = set() if recipe.data.overlap else {"overlap"}
     left_out |= set() if scored else {"glance", "featurize"}
-    left_out |= {"glance"} if recipe.featurize.max_rows is None else set()
+    left_out |= {"glance"} if recipe.most_scored is None else set()
     return tuple(stage for stage in STAGES if stage not in left_out)
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import openai
@@ -198,6 +199,8 @@ def test_the_command_serves_programs_until_it_is_stopped(run: Path) -> None:
         text=True,
         cwd=ROOT,
         env={**os.environ, "ADAPTINF_API_TOKEN": secret, "PYTHONPATH": str(ROOT)},
+        # Else it is deaf to it where the tests run in the background of a shell script.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         said = [process.stdout.readline()]

@@ -47,8 +47,10 @@ def finish(work: Work, kept: int, fingerprint: str | None = None) -> None:
 @pytest.mark.parametrize(
     ("sections", "candidates", "scored", "chosen"),
     [
-        ({}, 50, 50, 8),
-        ({"featurize": {"refresh": "new"}}, 50, 20, 8),
+        ({}, 16, 16, 8),
+        ({"prune": {"pool_budget": 40}}, 40, 40, 8),
+        ({"featurize": {"max_rows": None}}, 50, 50, 8),
+        ({"featurize": {"refresh": "new", "max_rows": None}}, 50, 20, 8),
         ({"featurize": {"refresh": "all", "max_rows": 30}}, 30, 30, 8),
         ({"featurize": {"refresh": "new", "max_rows": 5}}, 5, 5, 5),
     ],
