@@ -2,8 +2,8 @@
 
 The quickstart's sequence of the embedded world, with a budget of which the last pool holds 27
 times as many rows: features of the whole pool, features of at most twice the budget's rows that a
-cheap first look chooses (``featurize.max_rows: auto``), and rows at random for comparison. Each way with
-the same five seeds; the last accuracies are compared seed by seed.
+cheap first look chooses (``featurize.max_rows: auto``), and rows at random for comparison. Each
+way with the same five seeds; the last accuracies are compared seed by seed.
 
 ``python scripts/compare_tiers.py --runs runs/tiers --out docs/tiers.json`` with, to write the table
 there, ``--page docs/performance.md``. Takes an hour; the same command goes on where it was stopped.
