@@ -32,7 +32,7 @@ setup(
         "numpy>=2.0",
         "pyarrow>=18",
         "scikit-learn>=1.5",
-        "nltk>=3.9",
+        "nltk>=3.9.1",
         "pillow>=11",
         "pydantic>=2.10",
         "pyyaml>=6.0",

@@ -23,8 +23,8 @@ def quiet_libraries() -> None:
         hub.disable_progress_bars()
     if datasets := sys.modules.get("datasets"):
         datasets.disable_progress_bars()
-    # DeepSpeed says on standard output, at import, that there is no GPU.
-    logging.getLogger("DeepSpeed").addFilter(_is_not_about_the_cpu)
+    # DeepSpeed says on standard output, at import, what it computes on.
+    logging.getLogger("DeepSpeed").addFilter(_is_not_about_the_device)
     # And bitsandbytes, at every product of matrices in 8 bits, that it computes them in float16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if messages := sys.modules.get("transformers.utils.logging"):
@@ -33,5 +33,7 @@ def quiet_libraries() -> None:
             messages.set_verbosity_error()
 
 
-def _is_not_about_the_cpu(record: logging.LogRecord) -> bool:
-    return "Setting accelerator to CPU" not in record.getMessage()
+def _is_not_about_the_device(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(
+        ("Setting accelerator to", "Setting ds_accelerator to")
+    )

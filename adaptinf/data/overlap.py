@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,14 +121,18 @@ class Shared:
     texts: int
 
 
+# By sorting: NumPy 2.0 fails on the range of hashes above 2^63, which the other way begins with.
+_among = partial(np.isin, kind="sort")
+
+
 def shared(ours: Prints, others: Prints) -> Shared:
     """What of our rows the others have."""
     named = ours.seen_as(others)
-    exact = np.isin(ours.digests, others.digests) & (ours.digests > 0)
+    exact = _among(ours.digests, others.digests) & (ours.digests > 0)
     pairs, hashes = named.pairs
-    both = np.isin(hashes, others.pairs[1])
-    seen = np.isin(named.images, others.images)
-    long = ours.long & np.isin(ours.sentences, others.sentences[others.long])
+    both = _among(hashes, others.pairs[1])
+    seen = _among(named.images, others.images)
+    long = ours.long & _among(ours.sentences, others.sentences[others.long])
     return Shared(
         rows=ours.rows,
         exact=int(exact.sum()),
