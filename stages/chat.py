@@ -60,7 +60,7 @@ class RunModels:
             if self._now is None or self._now[0] != step:
                 self._take_off()
                 context, one = self._context, self._trained.get(step)
-                model = context.adapted_model(one) if one else context.base_model()
+                model = context.model.adapted(one) if one else context.model.bare()
                 self._now = (step, self._open.enter_context(model))
             yield self._now[1]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,14 +30,13 @@ from adaptinf.files import write_atomically
 from adaptinf.models.loading import (
     ModelSource,
     load_config,
-    load_model,
     load_processor,
     model_fingerprint,
 )
-from adaptinf.models.preprocessing import preprocessing, require_preprocessing
+from adaptinf.models.preprocessing import preprocessing
 from config import Recipe, Task
-from stages.lineage import Layers
 from stages.record import digest_of, file_digest
+from stages.resident import ResidentModel
 from stages.withdrawn import Withdrawn, uids_in
 from stages.work import derived_seed
 
@@ -96,7 +93,6 @@ class Context:
         self.image_keys: dict[Path, int] = {}
         self._questions: dict[str, list[Question]] = {}
         self._asked_digests: dict[str, str] = {}
-        self._held: tuple[tuple[Path, ...], Any] | None = None
         self.model_source = ModelSource.of(recipe.model)
 
     @cached_property
@@ -215,57 +211,16 @@ class Context:
         """Pool rows to batches of the model."""
         return Collator(self.encoder, self.image_root)
 
-    def _base(self, merged: tuple[Path, ...] = ()) -> Any:
-        """The base model with the adapters of these folders in its weights; one is held."""
-        from adaptinf.adapters import load_adapter, merge
-
-        held, model = self._held or ((), None)
-        # Held by nobody while it changes: after an error it would be neither one nor the other.
-        self._held = None
-        if model is None or held != merged[: len(held)]:
-            model = None  # before the next one comes
-            self.ranks.take_device()
-            held, model = (), load_model(self.model_source)
-            self.ranks.move()
-        for folder in merged[len(held) :]:
-            model = merge(load_adapter(model, folder))
-            self.ranks.move()
-        self._held = (merged, model)
-        return model
-
-    @contextmanager
-    def base_model(self) -> Iterator[Any]:
-        """The untouched base model."""
-        yield self._base().eval()
-
-    @contextmanager
-    def adapted_model(self, lineage: Layers, *, trainable: bool = False) -> Iterator[Any]:
-        """The base model with the adapter of a lineage on it, or with the recipe's fresh adapter.
-
-        The fresh one is the same in every stage: its weights come from the recipe's seed. On
-        leaving, the base model is as it was.
-
-        Raises:
-            UserError: the adapter was trained behind another processor, or does not fit the model.
-        """
-        from adaptinf.adapters import attach, detach, load_adapter
-
-        base = self._base(lineage.merged_folders)
-        if lineage.folder is None:
-            seed = derived_seed(self.recipe.seed, "adapter")
-            wrapped = attach(base, **self.recipe.adapter.options, seed=seed)
-        else:
-            require_preprocessing(lineage.folder, self.preprocessing)
-            wrapped = load_adapter(base, lineage.folder, trainable=trainable)
-        try:
-            yield wrapped.train() if trainable else wrapped.eval()
-        finally:
-            detach(wrapped)
-
-    def forget_model(self) -> None:
-        """Load the model anew when it is next asked for."""
-        self._held = None
-        gc.collect()
+    @cached_property
+    def model(self) -> ResidentModel:
+        """The model in memory, with an adapter or without."""
+        return ResidentModel(
+            self.model_source,
+            lambda: self.preprocessing,
+            self.recipe.adapter,
+            derived_seed(self.recipe.seed, "adapter"),
+            self.ranks,
+        )
 
     def media(self, label: str) -> Path:
         """Where images that come inside a task's annotations are put."""

@@ -83,7 +83,7 @@ def _evaluate(
     if probe:
         questions = [questions[place] for place in probe.places]
     partial_file = folder / "answers.partial.jsonl"
-    model_of = context.adapted_model(lineage) if lineage.top else context.base_model()
+    model_of = context.model.adapted(lineage) if lineage.top else context.model.bare()
     with model_of as model:
         generator = Generator(model, context.encoder, context.recipe.evaluate.batch_size)
         ranks = context.ranks

@@ -112,7 +112,7 @@ def _featurize(
     settings, seed, ranks = context.recipe.featurize, context.recipe.seed, context.ranks
     pool = read_pool(ingest.folder / "pool.parquet")
     candidates = candidates_of(glance, pool)
-    with context.adapted_model(previous.lineage) as model, ExitStack() as stack:
+    with context.model.adapted(previous.lineage) as model, ExitStack() as stack:
         extractor = extractor_of(model, settings, derived_seed(seed, "projection"))
         stack.enter_context(extractor.model_unchanged())
         if ranks.leads and not (folder / _REFRESH).exists():

@@ -131,7 +131,7 @@ def _looked(
         copied += [(source, known)] if (known >= 0).any() else []
     rows = np.flatnonzero(new)
     batches = [rows[batch] for batch in pool_batches(pool, rows, settings.batch_tokens)]
-    with context.base_model() as model:
+    with context.model.bare() as model:
         glance = Glance(model, settings.dim, derived_seed(seed, "glance projection"))
         looks = PoolPass(
             context, pool, batches, lambda batch: glance(batch).numpy(), np.concatenate

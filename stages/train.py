@@ -71,8 +71,8 @@ def _train(
     if recipe.train.deepspeed:
         # Modules that have answered questions before have other hooks than those that have not,
         # and ZeRO-3 compares what ranks pass through.
-        context.forget_model()
-    with context.adapted_model(start, trainable=True) as model:
+        context.model.forget()
+    with context.model.adapted(start, trainable=True) as model:
         losses = train_adapter(
             model,
             context.collator,
@@ -91,7 +91,7 @@ def _train(
             note=progress.note,
         )
     if recipe.train.deepspeed:
-        context.forget_model()  # its weights are left in parts, or in another type of number
+        context.model.forget()  # its weights are left in parts, or in another type of number
     if context.ranks.leads:
         lineage: dict[str, object] = {
             "base": recipe.model.name,

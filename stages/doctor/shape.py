@@ -68,7 +68,7 @@ def _model(case: Case) -> Iterator[tuple[Any, str]]:
     size, name = case.weight_bytes, case.recipe.model.name
     fast = torch.accelerator.is_available()
     if size < room_left()[0] and (fast or size <= _WHOLE_ON_CPU):
-        with case.context.adapted_model(Lineage(), trainable=True) as model:
+        with case.context.model.adapted(Lineage(), trainable=True) as model:
             yield model, name
         return
     device = torch.accelerator.current_accelerator() if fast else "cpu"

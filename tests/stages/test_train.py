@@ -70,13 +70,13 @@ def test_a_new_adapter_per_task_knows_nothing_of_the_one_before(context) -> None
 )
 def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, continues) -> None:
     made = context(**adapter)
-    with made.base_model() as base:
+    with made.model.bare() as base:
         before = {name: value.clone() for name, value in base.state_dict().items()}
     first, second = plan_walk(made)[1:]
     for step in (first, second):
         for work in step.ordered:
             perform(work)
-    with made.base_model() as base:
+    with made.model.bare() as base:
         after = base.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -87,8 +87,17 @@ def test_adapters_of_all_steps_are_kept_with_their_descent(context, adapter, con
     counted = list(made.run.glob("steps/*/evaluate/caption/routes.parquet"))
     assert len(counted) == (2 if adapter["route"] == "mixlora" else 0)
     for step in (first, second):
-        with made.adapted_model(Lineage(top=step.train)) as model:
+        with made.model.adapted(Lineage(top=step.train)) as model:
             assert model.active_adapter == "default"
+        # On the model until another one is asked for, or something went wrong with it on.
+        with made.model.adapted(Lineage(top=step.train)) as again:
+            assert again is model
+    with pytest.raises(KeyError), made.model.adapted(Lineage(top=second.train)):
+        raise KeyError
+    with made.model.adapted(Lineage(top=second.train)) as other:
+        assert other is not model
+    with made.model.bare() as base:
+        assert base.state_dict().keys() == before.keys()
 
 
 def test_deepspeed_has_a_model_that_nobody_had_before_and_nobody_has_after(
@@ -102,7 +111,7 @@ def test_deepspeed_has_a_model_that_nobody_had_before_and_nobody_has_after(
 
     monkeypatch.setattr("adaptinf.training.train_adapter", train)
     monkeypatch.setattr("stages.train.write_training_card", lambda *_: None)
-    with made.base_model() as base:
+    with made.model.bare() as base:
         before = base
     step = plan_walk(made)[1]
     for work in (step.ingest, step.select):
@@ -110,7 +119,7 @@ def test_deepspeed_has_a_model_that_nobody_had_before_and_nobody_has_after(
     for part in ("checkpoints", "adapter"):
         (step.train.folder / part).mkdir(parents=True)
     step.train.perform(step.train.folder, Silent())
-    with made.base_model() as base:
+    with made.model.bare() as base:
         assert len({id(model) for model in (before, trained[0], base)}) == 3
 
 
@@ -129,15 +138,15 @@ def test_merged_adapters_carry_what_was_learned_to_a_fresh_one(context, route) -
     told = json.loads((second.train.folder / "adapter" / "lineage.json").read_text())
     assert (told["continues"], told["merged"]) == (None, ["1-llava"])
     assert list(told["held_back_losses"]) == ["0.25", "0.5", "0.75", "1"]
-    with made.base_model() as base:
+    with made.model.bare() as base:
         plain = answers(base)
-    with made.adapted_model(Lineage(top=first.train)) as model:
+    with made.model.adapted(Lineage(top=first.train)) as model:
         after_first = answers(model)
-    with made.adapted_model(Lineage((first.train,))) as model:
+    with made.model.adapted(Lineage((first.train,))) as model:
         torch.testing.assert_close(answers(model), after_first, rtol=1e-4, atol=1e-5)
-    with made.adapted_model(Lineage((first.train,), second.train)) as model:
+    with made.model.adapted(Lineage((first.train,), second.train)) as model:
         assert (answers(model) - after_first).abs().max() > 1e-4
-    with made.base_model() as base:
+    with made.model.bare() as base:
         assert torch.equal(answers(base), plain)
 
 

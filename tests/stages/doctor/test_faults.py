@@ -28,8 +28,6 @@ from stages.doctor.examination import Diagnosis, examine
 from stages.doctor.finding import MODEL_STAGES, STAGES
 from stages.lock import locked
 
-STAGES_HERE = tuple(stage for stage in STAGES if stage != "glance")  # no cap on featurize
-
 
 @dataclass
 class Scene:
@@ -71,7 +69,7 @@ class Fault:
     verdict: str
     seen: str
     todo: str
-    stages: tuple[str, ...] = STAGES_HERE
+    stages: tuple[str, ...] = STAGES
 
 
 def no_gpu(scene: Scene, driver: str | None = None, cuda: str | None = None) -> None:
@@ -192,17 +190,17 @@ FAULTS = {
     "libraries that do not fit one another": Fault(
         lambda scene: scene.installed(tokenizers="0.1.0"),
         *("packages", "warn", "tokenizers 0.1.0; transformers", 'pip install "tokenizers'),
-        tuple(stage for stage in MODEL_STAGES if stage != "glance"),
+        MODEL_STAGES,
     ),
     "both flavours of faiss": Fault(
         both_flavours,
         *("faiss", "fail", "write over each other's files", "pip uninstall faiss-cpu"),
-        ("select", "prune"),
+        ("glance", "select", "prune"),
     ),
     "faiss for a GPU without one": Fault(
         gpu_flavour,
         *("faiss", "warn", "faiss-gpu-cu12 1.15.0, and no GPU", "pip install faiss-cpu"),
-        ("select", "prune"),
+        ("glance", "select", "prune"),
     ),
     "no DeepSpeed where the recipe wants it": Fault(
         without_deepspeed,
@@ -212,12 +210,12 @@ FAULTS = {
     "no bitsandbytes where the recipe wants it": Fault(
         without_bitsandbytes,
         *("bitsandbytes", "fail", "not installed; model.quantize: 4bit", "bitsandbytes>="),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "a driver older than torch": Fault(
         older_driver,
         *("device", "fail", "CUDA 13.0, which driver 470.82 does not serve", "driver up to date"),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "half precision without a GPU": Fault(
         half_precision,
@@ -234,17 +232,17 @@ FAULTS = {
     "no cache and no hub": Fault(
         offline_without_cache,
         *("model", "fail", "never-made is not in the hub's cache", "unset HF_HUB_OFFLINE"),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "a model that asks for consent": Fault(
         gated,
         *("model", "fail", "never-made: the hub asks for consent", "set HF_TOKEN"),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "a model that lacks weights": Fault(
         lost_weights,
         *("model", "fail", "no model-2.safetensors", "complete the folder"),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "rows longer than max_length": Fault(
         lambda scene: ["data.max_length=2"],
@@ -260,7 +258,7 @@ FAULTS = {
     "a model larger than the memory": Fault(
         lambda scene: scene.patch.setattr(room, "free_memory", lambda: (1000.0, "this machine")),
         *("memory", "fail", "the weights take", "model.quantize: 4bit"),
-        ("ingest", "featurize", "train", "evaluate"),
+        MODEL_STAGES,
     ),
     "a file system that does not sync": Fault(
         no_sync, "file system", "fail", "does not sync and rename files", "on a local disk"
@@ -339,7 +337,7 @@ def test_where_nothing_is_wrong_nothing_is_told(scene: Scene) -> None:
     no_gpu(scene)
     diagnosis = scene.examined()
     assert [f for f in diagnosis.findings if f.verdict != "ok"] == []
-    assert diagnosis.stages == STAGES_HERE
+    assert diagnosis.stages == STAGES
     told = {f.check: f.seen for f in diagnosis.findings}
     assert told["task rows"] == "3 rows; 3 of the first 3 can be used"
     assert told["benchmark cup"] == "1 questions"
@@ -347,7 +345,7 @@ def test_where_nothing_is_wrong_nothing_is_told(scene: Scene) -> None:
     assert " on tiny: loss " in told["training step"]
     assert not scene.run.exists()
     stages = json.loads(diagnosis.json())["stages"]
-    assert stages == {stage: {"verdict": "ok", "because": []} for stage in STAGES_HERE}
+    assert stages == {stage: {"verdict": "ok", "because": []} for stage in STAGES}
 
 
 def test_a_stage_is_as_well_as_the_worst_of_its_findings(scene: Scene) -> None:
