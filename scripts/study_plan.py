@@ -63,9 +63,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole study; the first table is its summary."""
+    """The whole study; the first table is its summary.
+
+    ``primary`` is the way named before, ``default`` the one that a recipe has which says nothing.
+    """
 
     primary: str
+    default: str
     measure: str
     settings: Mapping[str, Mapping[str, Any]]
     ways: Mapping[str, Mapping[str, Any]]
@@ -131,6 +135,7 @@ def read_plan(*, reduced: bool = False) -> Plan:
     tables = {"reduced": content["reduced"]} if reduced else content["tables"]
     return Plan(
         primary=content["primary"],
+        default=content["default"],
         measure=content["measure"],
         settings=content["settings"],
         ways=content["ways"],

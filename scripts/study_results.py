@@ -21,6 +21,8 @@ from stages.seals import are_sealed
 from study_plan import Cell, Plan, Table, rare_skills
 
 LEVEL = 0.95
+FEWEST = 3
+"""Seeds that an interval is told of."""
 CHOOSING = ("glance", "featurize", "select", "prune")
 SIGNS = {
     "average_accuracy": 1,
@@ -47,8 +49,9 @@ class Ended:
 def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
     """Everything that ``docs/results.json`` holds.
 
-    A way has the seeds that are finished, a difference those that both have; tables that hold
-    nothing against anything are left out. Raises ``UserError`` where nothing is finished.
+    A way has the seeds that are finished, a difference those that both have. Left out are tables
+    that hold nothing against anything, and those of whose own runs none is finished. Raises
+    ``UserError`` where nothing is finished.
     """
     book = _Book(plan, runs)
     cells = plan.cells((), (), ())
@@ -56,9 +59,12 @@ def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
     if len(missing) == len(cells):
         raise UserError("no run of the study is finished", where=str(runs))
     first, *rest = plan.tables
-    held = [table for table in plan.tables if table.against]
+    known = set(plan.cells([first.name], (), ()))
+    begun = [table for table in rest if table.against and _begun(book, table, known)]
+    held = [first, *begun]
     return {
         "primary": plan.primary,
+        "default": plan.default,
         "measure": plan.measure,
         "seeds": first.seeds,
         "level": LEVEL,
@@ -69,11 +75,30 @@ def results_of(plan: Plan, runs: Path) -> dict[str, Any]:
         "against": list(first.against),
         "title": first.title,
         "summary": _rows(book, first),
-        "tables": [_table(book, table) for table in rest if table in held],
+        "bill": _bill(book),
+        "tables": [_table(book, table) for table in begun],
         "answers": [answer for table in held for answer in _answers(book, table)],
         "losses": [loss for table in held for loss in _losses(book, table)],
         "skills": _skills(book, first),
     }
+
+
+def _begun(book: _Book, table: Table, known: set[Cell]) -> bool:
+    """Whether a run is finished that the summary has not."""
+    cells = book.plan.cells([table.name], (), ())
+    return any(book.of(cell) is not None for cell in cells if cell not in known)
+
+
+def _bill(book: _Book) -> list[dict[str, Any]]:
+    """Whether choosing costs at most what training does, as published and by default."""
+    lines = []
+    for way in dict.fromkeys((book.plan.primary, book.plan.default)):
+        tables = [table for table in book.plan.tables if way in table.ways]
+        shares = book.column(tables[0], way, "selection_cost_share") if tables else {}
+        if shares:
+            told = interval(list(shares.values()))
+            lines.append({"method": way, "seeds": len(shares), **told, "kept": told["mean"] <= 1})
+    return lines
 
 
 class _Book:
@@ -127,9 +152,9 @@ def cpu_seconds(steps: Sequence[dict[str, Any]]) -> tuple[float, float]:
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and its 95 % interval by Student's t over seeds; no interval of a single one."""
+    """Mean and its 95 % interval by Student's t over seeds; none of fewer than three seeds."""
     mean = statistics.mean(values)
-    if len(values) < 2:
+    if len(values) < FEWEST:
         return {"mean": round(mean, 3), "low": None, "high": None}
     margin = student.ppf((1 + LEVEL) / 2, len(values) - 1) * statistics.stdev(values)
     margin /= math.sqrt(len(values))
@@ -209,7 +234,7 @@ def _verdict(apart: dict[str, float | None], sign: int) -> dict[str, str]:
     """Yes, or no and why."""
     ends = (apart["low"], apart["high"])
     if None in ends:
-        return {"answer": "no", "why": "one seed tells nothing"}
+        return {"answer": "no", "why": f"fewer than {FEWEST} seeds tell nothing"}
     low, high = sorted(sign * end for end in ends)
     if low > 0:
         return {"answer": "yes", "why": "the interval is on the better side of 0"}

@@ -119,7 +119,8 @@ def test_rare_skills_follow_from_the_counts_of_the_world() -> None:
 def test_an_interval_is_students() -> None:
     # Mean 2, standard deviation 1, n = 3: half width 4.3027 / sqrt(3).
     assert study_results.interval([1.0, 2.0, 3.0]) == {"mean": 2.0, "low": -0.484, "high": 4.484}
-    assert study_results.interval([1.0]) == {"mean": 1.0, "low": None, "high": None}
+    for few in ([1.0], [0.5, 1.5]):
+        assert study_results.interval(few) == {"mean": 1.0, "low": None, "high": None}
 
 
 def test_processor_seconds_of_choosing_and_training() -> None:
@@ -172,6 +173,8 @@ def test_differences_are_paired_and_answered(figures: Callable[..., dict]) -> No
     assert better["summary"][0]["average_accuracy"]["vs_random"] is None
     assert [answer["answer"] for answer in better["answers"]] == ["yes", "no"]
     assert better["losses"] == []
+    [bill] = better["bill"]
+    assert bill == {"method": "adapt-inf", "seeds": 3, "mean": 1, "low": 1, "high": 1, "kept": True}
 
     # -3, +1 and -1: worse on average, and nobody knows.
     worse = figures(3, random=[40.0, 60.0, 80.0], adapt_inf=[37.0, 61.0, 79.0])
