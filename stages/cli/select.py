@@ -37,9 +37,7 @@ def select_rows(
     ] = "auto",
     scorer: Annotated[
         str,
-        Option(
-            metavar="RULE", help="max-entropy, mean-rank, raw-entropy or the name of a score."
-        ),
+        Option(metavar="RULE", help="max-entropy, mean-rank, raw-entropy or the name of a score."),
     ] = "max-entropy",
     cluster_budgets: Annotated[
         str, Option(metavar="RULE", help="uniform, size or score-weighted.")
