@@ -259,14 +259,17 @@ class Featurize(Section):
     grounding: Literal["blank", "drop"] | None = "blank"
     """How images are taken away for image grounding: blank pixels, or no image tokens; null: that
     score is not computed."""
+    perplexity: Annotated[Literal["exp-mean", "mean-exp"], NEWER] = "exp-mean"
+    """Of a row's answer tokens: exp of their mean loss, or the mean of exp(loss), which the rarest
+    token decides; the second as in the method's released code, for comparison."""
     embeddings: Embeddings = Embeddings()
     """Mean states."""
     refresh: Literal["all", "new", "stale"] = "stale"
     """Rows scored anew at each step: all, only the new ones, or the new ones and the old rows of
     datasets that have drifted (stale)."""
     drift: NonNegative = 0.05
-    """Old rows of a dataset are stale where the log-perplexity of its probe has changed by more
-    than this (mean of absolute changes)."""
+    """Old rows of a dataset are stale where the log-perplexity of its probe, as ``perplexity`` has
+    it, has changed by more than this (mean of absolute changes)."""
     probe_rows: Count = 64
     """Rows in the probe of each dataset."""
     max_rows: Literal["auto"] | Count | None = "auto"
@@ -307,9 +310,10 @@ class Select(Section):
     centroids: Literal["new", "first"] = "new"
     """Clusters of a step: new ones, or those of the first step, so that a pseudo-skill keeps its
     number through the run."""
-    scorer: Literal["max-entropy", "mean-rank"] | Score = "max-entropy"
+    scorer: Literal["max-entropy", "mean-rank", "raw-entropy"] | Score = "max-entropy"
     """Score that adapt-inf samples a cluster by: the one whose histogram has the largest entropy,
-    the mean of the ranks by all of them, or one and the same everywhere."""
+    the mean of the ranks by all of them, or one and the same everywhere; raw-entropy: as the
+    method's released code chooses, which hangs on the scores' units, for comparison."""
     budgets: Literal["uniform", "size", "score-weighted"] = "uniform"
     """How the clusters of adapt-inf share the budget: equally, by size, or by their mean score."""
     sampling: Literal["coverage", "random", "top", "bottom", "middle"] = "coverage"

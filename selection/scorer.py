@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +16,16 @@ BINS = 50
 Z_LIMIT = 4.0
 MAX_ENTROPY = "max-entropy"
 MEAN_RANK = "mean-rank"
-RULES = (MAX_ENTROPY, MEAN_RANK)
+RAW_ENTROPY = "raw-entropy"
+RULES = (MAX_ENTROPY, MEAN_RANK, RAW_ENTROPY)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScorerChoice:
     """The scorer of a cluster, its ``column`` [n_c], and the entropies of all scores.
 
-    ``name`` and ``column`` are None when the scorer has no finite row there.
+    These are the ones that hang on no unit, whatever the rule. ``name`` and ``column`` are None
+    when the scorer has no finite row there.
     """
 
     name: str | None
@@ -50,12 +53,41 @@ def histogram_entropy(scores: Scores) -> float:
     return round(float((shares * np.log2(1.0 / shares)).sum()), 9)
 
 
+def raw_entropy(scores: Scores) -> float:
+    """The entropy, in bits, that the released code of arXiv 2410.10636 computes; for comparison.
+
+    With s the standard deviation of the scores and z = (score - mean) / s: 50 numbers, evenly
+    spaced from -4 s to 4 s, are the edges of bins over z; -sum_b p_b log2 p_b over the rows that
+    fall between them, with a machine epsilon for each p_b that is 0. The bins span 8 s, but z has
+    deviation 1, so that the value hangs on the unit: the smaller a score's raw spread, the finer
+    its bins, the more of its rows fall outside and the larger its entropy. Scores that are not
+    measured count as 0, infinite ones as the largest float. NaN where that formula gives no number:
+    a constant score, one too large to be squared, or no row between the edges. Of the repository
+    adymaharana/adapt-inf: ``data_selection/adapt-inf.py``, ``get_dist_entropy``.
+    """
+    filled = np.nan_to_num(scores.astype(np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        std = filled.std() if len(filled) else 0.0
+    if not 0 < std < np.inf:
+        return math.nan
+    edges = np.linspace(-Z_LIMIT * std, Z_LIMIT * std, BINS)
+    # Open on the left, closed on the right. Slot 0, left of the first edge, is kept empty there.
+    slots = np.searchsorted(edges, (filled - filled.mean()) / std)
+    counts = np.bincount(slots[(slots > 0) & (slots < BINS)], minlength=BINS)
+    if not counts.any():
+        return math.nan
+    shares = np.where(counts > 0, counts / counts.sum(), np.finfo(np.float64).eps)
+    return -float((shares * np.log2(shares)).sum())
+
+
 def choose_scorer(scores: Mapping[str, Scores], rule: str = MAX_ENTROPY) -> ScorerChoice:
     """The scorer that the rule names for a cluster, given its columns of scores [n_c].
 
     "max-entropy": the score of largest histogram entropy; ties go to the earlier in
-    :func:`scorer_order`. "mean-rank": the ensemble of :func:`mean_rank`. Else the score of that
-    name. A scorer without a single finite row in the cluster cannot be chosen.
+    :func:`scorer_order`. "mean-rank": the ensemble of :func:`mean_rank`. "raw-entropy": the score
+    of largest :func:`raw_entropy`, of perplexity's logarithm, and before all others the first of
+    which that is no number, as the released code does. Else the score of that name. A scorer
+    without a single finite row in the cluster cannot be chosen.
     """
     entropies = {name: histogram_entropy(scores[name]) for name in scorer_order(scores)}
     able = [name for name in entropies if np.isfinite(scores[name]).any()]
@@ -64,10 +96,22 @@ def choose_scorer(scores: Mapping[str, Scores], rule: str = MAX_ENTROPY) -> Scor
         if ranks is None or not np.isfinite(ranks).any():
             return ScorerChoice(None, None, entropies)
         return ScorerChoice(MEAN_RANK, ranks, entropies)
-    if rule != MAX_ENTROPY:
+    ranked = entropies
+    if rule == RAW_ENTROPY:
+        ranked = {name: _raw_rank(name, scores[name]) for name in able}
+    elif rule != MAX_ENTROPY:
         able = [name for name in able if name == rule]
-    name = max(able, key=entropies.__getitem__, default=None)
+    name = max(able, key=ranked.__getitem__, default=None)
     return ScorerChoice(name, None if name is None else scores[name], entropies)
+
+
+def _raw_rank(name: str, column: Scores) -> float:
+    """By what the released code ranks a score: NumPy's argmax takes NaN for the largest."""
+    if name == "perplexity":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            column = np.log(column)
+    bits = raw_entropy(column)
+    return math.inf if math.isnan(bits) else bits
 
 
 def mean_rank(columns: Sequence[Scores]) -> Scores | None:

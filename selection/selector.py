@@ -64,9 +64,9 @@ def select(
     The same pool, settings and seed give the same bytes, whatever the number of threads.
     ``clusters`` is the k of methods that cluster; "auto" is round(sqrt(budget)), "elbow" and
     "silhouette" find it (:func:`selection.curve.count_curve`). adapt-inf also takes ``scorer``
-    ("max-entropy", "mean-rank" or the name of a score), ``budgets`` ("uniform", "size" or
-    "score-weighted"), ``sampling`` ("coverage", "random", "top", "bottom" or "middle"). Methods
-    that cluster take the ``centroids`` of an earlier selection, to use instead of new ones.
+    ("max-entropy", "mean-rank", "raw-entropy" or the name of a score), ``budgets`` ("uniform",
+    "size" or "score-weighted"), ``sampling`` ("coverage", "random", "top", "bottom" or "middle").
+    Methods that cluster take the ``centroids`` of an earlier selection, to use instead of new ones.
 
     ``floors`` and ``ceilings`` bound the share that a group of Pool.groups has of the chosen rows,
     ``old`` (least, largest) that of all rows before the newest arrival, as

@@ -181,6 +181,7 @@ def extractor_of(model: Any, settings: Featurize, seed: int) -> FeatureExtractor
         gradients=settings.gradients,
         embed_tokens=settings.embeddings.tokens,
         embed_layer=settings.embeddings.layer,
+        perplexity=settings.perplexity,
     )
 
 
@@ -194,7 +195,7 @@ def _refresh(
     """Old rows keep their features unless ``refresh`` is ``all`` or their dataset has drifted.
 
     ``stale``: a seeded probe of each dataset's old rows is scored now. Its drift is the mean
-    absolute change of log perplexity since the features were computed.
+    absolute change of log perplexity, as ``perplexity`` has it, since the features were computed.
     """
     settings = context.recipe.featurize
     if before is None or settings.refresh == "all":
@@ -230,6 +231,7 @@ def _described(
         "gradients": extractor.kind,
         "grounding": settings.grounding,
         "embeddings": settings.embeddings.model_dump(),
+        **({} if settings.perplexity == "exp-mean" else {"perplexity": settings.perplexity}),
         "refresh": settings.refresh,
         "drift": refresh.drift,
         "scored_now": fresh,

@@ -198,7 +198,7 @@ class Work:
             return ""
         old, new = record["settings"], json.loads(json.dumps(dict(self.settings)))
         changed = [
-            f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
+            f"{key} was {_told(old, key)}, is {_told(new, key)}"
             for key in sorted({*old, *new})
             if old.get(key) != new.get(key)
         ]
@@ -207,6 +207,11 @@ class Work:
         inputs = sorted({*record["inputs"], *self.inputs})
         changed += [f"other {k}" for k in inputs if record["inputs"].get(k) != self.inputs.get(k)]
         return "; ".join(changed)
+
+
+def _told(settings: Mapping[str, Any], key: str) -> str:
+    """A setting's value; newer settings are told only where they are not as by default."""
+    return repr(settings[key]) if key in settings else "not set"
 
 
 def is_done(work: Work) -> bool:

@@ -236,8 +236,8 @@ SELECT = "output_dir: runs/mine\ntasks: [{dataset: llava}, {dataset: mantis}]\n"
     ("select", "message"),
     [
         ("{scorer: eln2}", "scorer: not allowed (seen: 'eln2'); allowed: 'max-entropy',"
-         " 'mean-rank', 'perplexity', 'el2n', 'entropy', 'grand' or 'image_grounding'; did you mean"
-         " 'el2n'?"),
+         " 'mean-rank', 'raw-entropy', 'perplexity', 'el2n', 'entropy', 'grand' or"
+         " 'image_grounding'; did you mean 'el2n'?"),
         ("{budgets: sizes}", "budgets: not allowed (seen: 'sizes'); allowed: 'uniform', 'size' or"
          " 'score-weighted'; did you mean 'size'?"),
         ("{sampling: botom}", "sampling: not allowed (seen: 'botom'); allowed: 'coverage',"
@@ -295,6 +295,15 @@ def test_shares_of_a_recipe(write):
     assert select.ceilings == {"llava": 0.5}
     old = load_recipe(write(SELECT), ["select.old.most=0.5", "select.method=random"]).select.old
     assert (old.least, old.most) == (0.0, 0.5)
+
+
+def test_the_perplexity_is_told_only_where_it_is_not_the_usual_one(write):
+    """Fingerprints of runs that were made before there was a choice stay as they were."""
+    usual = load_recipe(write(LEAST), ["featurize.perplexity=exp-mean"]).featurize
+    assert usual.lasting() == load_recipe(write(LEAST), []).featurize.lasting()
+    assert "perplexity" not in usual.lasting()
+    other = load_recipe(write(LEAST), ["featurize.perplexity=mean-exp"]).featurize
+    assert other.lasting() == {**usual.lasting(), "perplexity": "mean-exp"}
 
 
 def test_options_are_those_of_the_library(write):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from adaptinf.errors import UserError
 from adaptinf.features.embeddings import Embeddings, Tokens
 from adaptinf.features.forward import Forward, Forwarded
 from adaptinf.features.gradients import (
@@ -24,6 +25,8 @@ from adaptinf.features.sketch import GradientSketch
 from adaptinf.features.taps import scoring_mode
 from adaptinf.features.tokens import AnswerTokens
 from adaptinf.models.parts import bare_model, layer_index, running_layers
+
+Perplexity = Literal["exp-mean", "mean-exp"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +78,7 @@ class FeatureExtractor:
         gradients: Kind = "auto",
         embed_tokens: Tokens = "answer",
         embed_layer: int | float | str = "last",
+        perplexity: Perplexity = "exp-mean",
     ) -> None:
         """An extractor for one ``layer`` of the text model, gradients projected to ``dim``.
 
@@ -86,15 +90,21 @@ class FeatureExtractor:
         ("weights": under any adapter or none; half of a fresh LoRA's are zero), the first where
         there are such and else the second ("auto"), or "zero-order" estimates of the first.
         Embeddings are means over "answer", "text" or "image" tokens, of the last hidden states or
-        of what another layer gives.
+        of what another layer gives. ``perplexity`` is exp of the mean NLL of a row's answer tokens
+        ("exp-mean") or the mean of exp of each ("mean-exp"); image grounding stays a ratio of the
+        first.
 
         Raises:
             UserError: the model lacks a part that is needed, or the layer or its adapter; there is
-                no such way of grounding, kind of gradients or of tokens.
+                no such way of grounding, kind of gradients, of tokens or of perplexity.
         """
+        if perplexity not in get_args(Perplexity):
+            hint = f"give {' or '.join(get_args(Perplexity))}"
+            raise UserError("no such perplexity", where="perplexity", seen=perplexity, hint=hint)
         layers = running_layers(model)
         self.layer = layer_index(layer, len(layers))
         self._model = bare_model(model)
+        self._perplexity = perplexity
         self._forward = Forward(model)
         layout = BatchLayout.of(model)
         self._unseen = UnseenLosses(grounding, layout, self._forward)
@@ -135,7 +145,7 @@ class FeatureExtractor:
             gradients=_unit(found.sketch).float().cpu(),
             gradient_norms=found.norms.float().cpu(),
             embeddings=embeddings.cpu(),
-            scores=_scores(seen, found.norms, unseen),
+            scores=_scores(seen, found.norms, unseen, self._perplexity),
             n_answer=seen.answers.counts.cpu(),
         )
 
@@ -151,11 +161,13 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.where((norms > 0) & norms.isfinite(), vectors / norms, 0.0)
 
 
-def _scores(seen: Forwarded, norms: Tensor, unseen: Tensor) -> dict[str, Tensor]:
+def _scores(
+    seen: Forwarded, norms: Tensor, unseen: Tensor, perplexity: Perplexity
+) -> dict[str, Tensor]:
     """The scores by name. Image grounding = exp(NLL unseen - NLL seen), 1 without image."""
     nll = seen.losses.detach().cpu().double()
     columns = {
-        "perplexity": nll.exp(),
+        "perplexity": nll.exp() if perplexity == "exp-mean" else _mean_of_exp(seen),
         "el2n": seen.answers.row_means(seen.tokens.el2n).cpu().double(),
         "entropy": seen.answers.row_means(seen.tokens.entropy).cpu().double(),
         "grand": norms.cpu().double(),
@@ -163,3 +175,12 @@ def _scores(seen: Forwarded, norms: Tensor, unseen: Tensor) -> dict[str, Tensor]
     }
     answered = seen.answers.counts.cpu() > 0
     return {name: torch.where(answered, column, torch.nan) for name, column in columns.items()}
+
+
+def _mean_of_exp(seen: Forwarded) -> Tensor:
+    """Mean [b] of exp(NLL) over the answer tokens, 1 / p of each: one rare token can be all of it.
+
+    In float64, which holds it for losses up to 709; in float32 it would be infinite from 89 on.
+    ``llava/grad_utils.py``, ``obtain_perplexity_score``, of the repository adymaharana/adapt-inf.
+    """
+    return seen.answers.row_means(seen.tokens.nll.detach().cpu().double().exp())

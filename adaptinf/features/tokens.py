@@ -43,10 +43,14 @@ class AnswerTokens:
         return hidden[:, :-1][self.mask]
 
     def row_means(self, values: Tensor) -> Tensor:
-        """Mean [b] of ``values`` [N] over the answer tokens of each row; 0 where there is none."""
+        """Mean [b] of ``values`` [N] over the answer tokens of each row; 0 where there is none.
+
+        The means are where the values are.
+        """
+        mask, counts = self.mask.to(values.device), self.counts.to(values.device)
         # Not index_add_: on a GPU the order of its sums changes from run to run.
-        spread = values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
-        return spread.sum(1) / self.counts.clamp_min(1)
+        spread = values.new_zeros(mask.shape).masked_scatter(mask, values)
+        return spread.sum(1) / counts.clamp_min(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,8 @@ def select_rows(
         str, Option(metavar="K", help="Number, auto (root of the budget), elbow or silhouette.")
     ] = "auto",
     scorer: Annotated[
-        str, Option(metavar="RULE", help="max-entropy, mean-rank or the name of a score.")
+        str,
+        Option(metavar="RULE", help="max-entropy, mean-rank, raw-entropy or the name of a score."),
     ] = "max-entropy",
     cluster_budgets: Annotated[
         str, Option(metavar="RULE", help="uniform, size or score-weighted.")

@@ -78,6 +78,13 @@ def plain_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
+def plain_mean_of_exp(logits: Tensor, labels: Tensor) -> float:
+    """The other perplexity of a row, one token at a time: the mean of 1 / p."""
+    q = logits.double().softmax(1)
+    answered = [t for t in range(1, len(labels)) if labels[t] != -100]
+    return sum(1 / float(q[t - 1, labels[t]]) for t in answered) / len(answered)
+
+
 def relative(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference, in units of what is expected."""
     return float((found.double() - expected.double()).norm() / expected.double().norm())

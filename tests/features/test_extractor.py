@@ -12,6 +12,7 @@ from tests.features.plain import (
     plain_features,
     plain_gradients,
     plain_losses,
+    plain_mean_of_exp,
     plain_scores,
     relative,
 )
@@ -78,6 +79,38 @@ def test_scores_and_embeddings_equal_their_plain_definitions(llava, rows, collat
         states = plain.hidden_states[-1][0, :-1][answered]
         assert relative(out.embeddings[i], states.mean(0)) < 1e-5
         assert int(out.n_answer[i]) == int(answered.sum())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_perplexity_can_be_the_mean_of_exp_over_tokens(llava, rows, collate, side):
+    batch = collate(rows, side)
+    usual = FeatureExtractor(llava, dim=DIM)(batch)
+    found = FeatureExtractor(llava, dim=DIM, perplexity="mean-exp")(batch)
+    llava.eval()
+    for i, row in enumerate(rows):
+        alone = collate([row])
+        inputs = {name: value for name, value in alone.items() if name != "labels"}
+        with torch.no_grad():
+            logits = llava(**inputs).logits
+        expected = plain_mean_of_exp(logits[0], alone["labels"][0])
+        assert float(found.scores["perplexity"][i]) == pytest.approx(expected, rel=1e-5)
+        # By Jensen's inequality the larger one, but for an answer of one token.
+        more = float(found.scores["perplexity"][i] / usual.scores["perplexity"][i])
+        assert more == pytest.approx(1, rel=1e-6) if found.n_answer[i] == 1 else more > 1.01
+    for name in ("el2n", "entropy", "grand", "image_grounding"):
+        assert torch.equal(found.scores[name], usual.scores[name])
+    assert torch.equal(found.gradients, usual.gradients)
+
+
+def test_the_mean_of_exp_holds_losses_beyond_float32(make_llava, rows, collate):
+    """With logits 30 times as large losses reach hundreds; exp of 89 leaves float32."""
+    model = make_llava()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(30)
+    extractor = FeatureExtractor(model, dim=DIM, perplexity="mean-exp")
+    perplexity = extractor(collate(rows)).scores["perplexity"]
+    assert perplexity.isfinite().all()
+    assert perplexity.max() > torch.finfo(torch.float32).max
 
 
 def test_text_only_rows_are_grounded_at_exactly_one_and_others_are_not(llava, rows, collate):
@@ -192,3 +225,5 @@ def test_grounding_can_be_left_out_but_not_misspelt(llava, rows, collate):
     assert all(column.isfinite().all() for column in scores.values())
     with pytest.raises(UserError, match=r"taking images away \(seen: 'black'\)"):
         FeatureExtractor(llava, grounding="black")
+    with pytest.raises(UserError, match=r"no such perplexity \(seen: 'mean'\)"):
+        FeatureExtractor(llava, perplexity="mean")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selection.names import SCORES
-from selection.scorer import choose_scorer, histogram_entropy, mean_rank, scorer_order
+from selection.scorer import (
+    choose_scorer,
+    histogram_entropy,
+    mean_rank,
+    raw_entropy,
+    scorer_order,
+)
 
 
 def entropy_by_hand(scores: list[float]) -> float:
@@ -153,3 +160,83 @@ def test_the_rule_names_the_scorer() -> None:
     nowhere_whole = {"el2n": np.array([1.0, np.nan]), "grand": np.array([np.nan, 1.0])}
     assert choose_scorer(nowhere_whole, "mean-rank").name is None
     assert choose_scorer({}, "mean-rank").name is None
+
+
+def raw_by_hand(scores: list[float]) -> float:
+    """What the released code computes, one row and one bin at a time."""
+    filled = [x if math.isfinite(x) else 0.0 for x in scores]
+    mean = sum(filled) / len(filled)
+    std = math.sqrt(sum((x - mean) ** 2 for x in filled) / len(filled))
+    edges = [-4 * std + 8 * std * i / 49 for i in range(50)]
+    z = [(x - mean) / std for x in filled]
+    counts = [0] + [sum(low < x <= high for x in z) for low, high in pairwise(edges)]
+    shares = [count / sum(counts) or 2.0**-52 for count in counts]
+    return -sum(share * math.log2(share) for share in shares)
+
+
+@pytest.mark.parametrize("unit", [0.1, 1.0, 10.0])
+def test_raw_entropy_equals_the_plain_formula(unit: float) -> None:
+    scores = np.random.default_rng(1).gamma(2.0, size=300) * unit
+    scores[::50] = np.nan
+    assert raw_entropy(scores) == pytest.approx(raw_by_hand(scores.tolist()), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("unit", "bits"),
+    [
+        # Standard deviation unit / 2, z = -1 and 1, edges from -2 unit to 2 unit.
+        (0.2, math.nan),  # edges end at 0.4: no row between them
+        (1.0, 1.0),
+        (10.0, 1.0),  # bins of 0.816: places 23.3 and 25.7
+        (100.0, 0.0),  # bins of 8.16: places 24.4 and 24.6
+    ],
+)
+def test_raw_entropy_by_hand(unit: float, bits: float) -> None:
+    found = raw_entropy(np.array([0.0, unit]))
+    assert found == pytest.approx(bits, abs=1e-9, nan_ok=True)
+    assert histogram_entropy(np.array([0.0, unit])) == 1.0
+
+
+def test_raw_entropy_drops_rows_outside_its_bins() -> None:
+    """25 rows at z = -0.2 and one at 5, with a standard deviation of 1: edges end at 4."""
+    scores = np.array([0.0] * 25 + [5.2])
+    assert scores.std() == pytest.approx(1.0)
+    assert raw_entropy(scores) == pytest.approx(0.0, abs=1e-9)
+    assert histogram_entropy(scores) > 0.2
+
+
+@pytest.mark.parametrize("scores", [[], [7.0], [3.0] * 5, [np.nan] * 4, [1.0, 2.0, np.inf]])
+def test_raw_entropy_is_no_number_where_the_released_code_has_none(scores: list[float]) -> None:
+    assert math.isnan(raw_entropy(np.array(scores)))
+
+
+def test_the_unit_of_a_score_decides_who_wins_by_raw_entropy() -> None:
+    """Of the unit-free entropies el2n has 1.0 bits, grand 2.0, in every unit."""
+    two, four = np.tile([0.0, 4.0], 8), np.tile([0.0, 1.0, 2.0, 3.0], 4)
+    chosen = {
+        unit: [
+            choose_scorer({"el2n": two, "grand": four * unit}, rule).name
+            for rule in ("raw-entropy", "max-entropy")
+        ]
+        for unit in (1.0, 1000.0)
+    }
+    assert chosen == {1.0: ["grand", "grand"], 1000.0: ["el2n", "grand"]}
+
+
+def test_by_raw_entropy_the_first_that_is_no_number_wins() -> None:
+    varied, constant = np.arange(10.0), np.ones(10)
+    columns = {"el2n": varied, "entropy": constant, "grand": constant}
+    raw, best = choose_scorer(columns, "raw-entropy"), choose_scorer(columns)
+    assert (raw.name, raw.column is constant, best.name) == ("entropy", True, "el2n")
+    assert raw.entropies == best.entropies
+    unmeasured = {"el2n": np.full(10, np.nan), "grand": varied}
+    assert choose_scorer(unmeasured, "raw-entropy").name == "grand"
+    assert choose_scorer({"el2n": unmeasured["el2n"]}, "raw-entropy").name is None
+
+
+def test_raw_entropy_takes_the_logarithm_of_perplexity() -> None:
+    """Half steps of the logarithm up to e^5; as they are, their bins are 7 wide in z."""
+    steps = np.arange(0.0, 5.5, 0.5)
+    columns = {"perplexity": np.exp(steps), "el2n": np.array([0.0, 1.0] * 5 + [0.0])}
+    assert raw_entropy(columns["perplexity"]) < 0.9 < 1.1 < raw_entropy(steps)
+    assert choose_scorer(columns, "raw-entropy").name == "perplexity"

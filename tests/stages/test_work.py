@@ -83,7 +83,7 @@ def test_folder_without_done_is_made_anew(tmp_path: Path) -> None:
     [
         ({"budget": 4}, None, "budget was 3, is 4"),
         (None, {"ingest": "other"}, "other ingest"),
-        ({"budget": 3, "new": 1}, None, "new was None, is 1"),
+        ({"budget": 3, "new": 1}, None, "new was not set, is 1"),
     ],
 )
 def test_finished_with_another_recipe_is_told(
