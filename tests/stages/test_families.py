@@ -20,12 +20,16 @@ from tests.families import FAMILIES
 from tests.families.processors import PROCESSORS, processor_of
 
 
+ROWS = 14
+"""Rows that are scored."""
+
+
 def settle(recipe: dict, folder: Path, model: Path, batch_tokens: int, tasks: int) -> Path:
     """A finished run."""
     recipe = {**recipe, "tasks": recipe["tasks"][:tasks]}
     recipe["train"] = {**recipe["train"], "epochs": 1}
     recipe["evaluate"] = {"benchmarks": ["more"], "limit": 2}
-    featurize = {**recipe["featurize"], "batch_tokens": batch_tokens, "max_rows": 24}
+    featurize = {**recipe["featurize"], "batch_tokens": batch_tokens, "max_rows": ROWS}
     file = folder / f"{batch_tokens}.yaml"
     recipe = {**recipe, "model": {"name": str(model)}, "featurize": featurize}
     recipe["output_dir"] = str(folder / f"run-{batch_tokens}")
@@ -54,7 +58,7 @@ def test_a_run_on_the_family_and_its_features_do_not_hang_on_the_batches(
     first = Path("steps/1-llava/featurize")
     manifests = [json.loads((run / first / "manifest.json").read_text()) for run in (single, whole)]
     counts = [part["batches"]["count"] for part in manifests]
-    assert counts[0] == 24
+    assert counts[0] == ROWS
     assert counts[1] <= 3
     tables = [pq.read_table(run / first / "scores.parquet") for run in (single, whole)]
     assert tables[0]["uid"] == tables[1]["uid"]

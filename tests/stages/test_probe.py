@@ -131,6 +131,7 @@ def test_a_step_that_was_the_last_stays_whole(run, recipe_of, runner_of, content
     assert int(runner_of(recipe_of(3, run))(run).stdout.splitlines()[-1]) == 0
 
 
+@pytest.mark.slow
 def test_killed_while_probed_it_ends_with_the_same_bytes(recipe_of, runner_of, tmp_path, contents):
     runs = tmp_path / "killed", tmp_path / "whole"
     runner = runner_of(recipe_of(2, runs[0]))
