@@ -19,7 +19,6 @@ from stages.manager import run_lifelong
 from tests.families import FAMILIES
 from tests.families.processors import PROCESSORS, processor_of
 
-
 ROWS = 14
 """Rows that are scored."""
 
