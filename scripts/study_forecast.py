@@ -203,7 +203,7 @@ def _large(drop: Values, told: Values) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    return round(float(value), 3)
+    return round(float(value), 3) + 0.0  # -0.0 is 0.0
 
 
 def watched_cells(plan: Plan) -> list[Cell]:
