@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from adaptinf.notice import Notice
@@ -17,6 +19,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import study  # noqa: E402
 import study_pages  # noqa: E402
+import study_pairs  # noqa: E402
 import study_plan  # noqa: E402
 import study_results  # noqa: E402
 import study_runs  # noqa: E402
@@ -57,6 +60,53 @@ def test_from_nothing_to_tables_twice_shared_or_not(
     assert list(rows) == ["random", "adapt-inf"]
     assert rows["adapt-inf"]["selection_cost_share"]["mean"] > 0
     assert "| adapt-inf |" in page
+
+
+def test_pairs_are_what_was_stored_before_the_step_trained(runs: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(runs / "reduced/adapt-inf-0", tmp_path / "adapt-inf-0")
+    pairs = study_pairs.pairs_of(run)
+    scores = json.loads((run / "matrix.json").read_text())["scores"]
+    # Of the four benchmarks LLaVA teaches the first two, M3IT the others at this very step.
+    assert [(pair.skill, pair.step, pair.way, pair.seed) for pair in pairs] == [
+        ("caption", 2, "adapt-inf", 0),
+        ("colour", 2, "adapt-inf", 0),
+    ]
+    assert [pair.predictors["level"] for pair in pairs] == scores[1][:2]
+    assert [pair.drop for pair in pairs] == [scores[1][i] - scores[2][i] for i in range(2)]
+
+    step = run / "steps/2-m3it"
+    pool = {row["uid"]: row for row in pq.read_table(step / "ingest/pool.parquet").to_pylist()}
+    scored = pq.read_table(step / "featurize/scores.parquet").to_pylist()
+    units = np.load(step / "featurize/gradients-00000.npy").astype(float)
+    full = {
+        row["uid"]: row["gradient_norm"] * unit for row, unit in zip(scored, units, strict=True)
+    }
+    chosen = pq.read_table(step / "select/selection.parquet")["uid"].to_pylist()
+    asked = [
+        row["uid"]
+        for row in scored
+        if "colour" in pool[row["uid"]]["turns"][0]["text"] and pool[row["uid"]]["arrived"] == 1
+    ]
+    pull, probe = (sum(full[uid] for uid in uids) for uids in (chosen, asked))
+    now = np.mean([np.log(row["perplexity"]) for row in scored if row["uid"] in asked])
+    found = pairs[1].predictors
+    assert found["conflict"] == pytest.approx(
+        -(pull @ probe) / np.linalg.norm(pull) / np.linalg.norm(probe)
+    )
+    assert found["push"] == pytest.approx(np.linalg.norm(pull))
+    assert found["share"] == sum(uid in asked for uid in chosen) / 16
+    assert found["log_perplexity"] == pytest.approx(now)
+    assert found["drift"] == 0
+    assert found["path"] == pytest.approx(2e-3)
+
+    # Nothing that the step did afterwards is read.
+    taught = {"caption": 1, "colour": 1}
+    for after in ("train", "evaluate", "prune"):
+        shutil.rmtree(step / after)
+    steps = [study_pairs.Stored(run / "steps" / f"{n}", int(n[0])) for n in ("1-llava", "2-m3it")]
+    train = {"learning_rate": 2e-3, "epochs": 1, "batch_size": 16, "accumulate": 1}
+    again = study_pairs.predictors_of(steps, taught, train)
+    assert {**again["colour"], "level": scores[1][1]} == found
 
 
 def test_the_same_command_again_makes_nothing_anew(
