@@ -59,11 +59,13 @@ def open_context(
     elif folder is None:
         folder = build_world((scratch or recipe.output_dir) / "world", recipe.seed)
     elif not folder.is_dir():
+        known = [task.dataset for task in recipe.tasks if task.dataset in DATASETS]
         raise UserError(
             "the folder of the datasets is not there",
             where="data.root",
             seen=str(folder),
-            hint="create it, or use 'embedded' for the small world that is shipped",
+            hint=f"`download-datasets --root {folder} {' '.join(known)}` makes it; or use"
+            " 'embedded' for the small world that is shipped",
         )
     return Context(recipe, folder, scratch, ranks)
 

@@ -117,7 +117,7 @@ def find_source(
                 f"the dataset {dataset} is not here",
                 where=str(annotations),
                 hint="point data.root, or ADAPTINF_DATA_ROOT, at the folder that holds it;"
-                f" `download-datasets {dataset}` fetches it",
+                f" `download-datasets {dataset} --root {root}` fetches it",
             )
         format, licence = format or dataset, licence or registered.licence
         licences = CATALOGUE[dataset].licences
