@@ -43,12 +43,12 @@ def stand_ins(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def dry_run(
+def moved(
     stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], str]:
-    """The preview of a recipe as it ships, but for where its model, data and run folder are."""
+) -> Callable[..., Recipe]:
+    """A recipe as it ships, but for its model, data, run folder and the size of features."""
 
-    def of(name: str) -> str:
+    def of(name: str, *further: str) -> Recipe:
         model = "tiny"  # a LLaVA
         if load_recipe(RECIPES[name]).model.name.startswith("Qwen"):
             model = str(stand_ins / "qwen3_vl")
@@ -58,7 +58,8 @@ def dry_run(
         places = [f"model.name={model}", f"output_dir={tmp_path / 'run'}"]
         places += [f"data.root={stand_ins / 'datasets'}"]
         places += [f"evaluate.root={stand_ins / 'benchmarks'}"]
-        return preview(load_recipe(RECIPES[name], places))
+        places += ["featurize.batch_tokens=512", "featurize.dim=64"]  # for speed
+        return load_recipe(RECIPES[name], [*places, *further])
 
     return of
 
@@ -77,14 +78,29 @@ def goes_through(text: str, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_a_dry_run_goes_through(name: str, dry_run: Callable[[str], str]) -> None:
-    goes_through(dry_run(name), load_recipe(RECIPES[name]))
+def test_a_dry_run_goes_through(name: str, moved: Callable[..., Recipe]) -> None:
+    goes_through(preview(moved(name)), load_recipe(RECIPES[name]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in QUICK])
-def test_the_dry_run_of_every_recipe_goes_through(name: str, dry_run: Callable[[str], str]) -> None:
-    goes_through(dry_run(name), load_recipe(RECIPES[name]))
+def test_the_dry_run_of_every_recipe_goes_through(name: str, moved: Callable[..., Recipe]) -> None:
+    goes_through(preview(moved(name)), load_recipe(RECIPES[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_every_stage_of_a_recipe_for_a_real_model_runs(
+    name: str, moved: Callable[..., Recipe]
+) -> None:
+    """With one epoch, and rows loaded in this process."""
+    recipe = moved(name, "train.epochs=1", "data.workers=0")
+    run_lifelong(recipe, Console(SilentDisplay(), None))
+    matrix = json.loads((recipe.output_dir / "matrix.json").read_text())
+    labels = [f"{number}-{task.label}" for number, task in enumerate(recipe.tasks, 1)]
+    assert matrix["steps"] == ["base", *labels]
+    assert [b["name"] for b in matrix["benchmarks"]] == list(recipe.evaluate.benchmarks)
+    assert all((recipe.output_dir / "steps" / x / "train/adapter").is_dir() for x in labels)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -117,12 +133,18 @@ def test_what_is_not_there_is_told_with_what_fetches_it(
     monkeypatch.delenv("ADAPTINF_BENCHMARKS_ROOT", raising=False)
     recipe = load_recipe(RECIPES["adapt_inf_llava15_7b_25k"])
     with pytest.raises(
-        UserError, match=r"data\.root: .* is not there .*--root datasets llava m3it"
+        UserError, match=r"data\.root: .* is not there .*`download-datasets llava m3it"
     ):
         preview(recipe)
+    first = load_recipe(RECIPES["first_real_run"])
+    told = "`download-datasets llava vision_flan scienceqa --root datasets --limit 2000`"
+    with pytest.raises(UserError, match=told):
+        preview(first)
     Path("datasets").mkdir()
     with pytest.raises(UserError, match="`download-datasets llava --root datasets`"):
         preview(recipe)
+    with pytest.raises(UserError, match="`download-datasets llava --root datasets --limit 2000`"):
+        preview(first)
     parity = load_recipe(RECIPES["parity_llava15"])
     with pytest.raises(UserError, match=r"no labels of scienceqa;.*--benchmarks --root benchmarks"):
         preview(parity)
