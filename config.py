@@ -624,7 +624,8 @@ class Recipe(Section):
     model: Model = Model()
     """The model that is adapted."""
     tasks: tuple[Task, ...]
-    """The datasets, in the order in which they come."""
+    """The datasets, in the order in which they come; of an empty list the base model is measured
+    and nothing trained, until a task is added."""
     featurize: Featurize = Featurize()
     """Features and scores of rows."""
     select: Select = Select()
@@ -650,8 +651,6 @@ class Recipe(Section):
     @classmethod
     def _labels_are_unique(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         """Step folders and matrix rows go by the label, so no two tasks may share one."""
-        if not tasks:
-            raise ValueError("no task")
         first: dict[str, int] = {}
         faults: dict[_Loc, str] = {}
         for index, task in enumerate(tasks):
@@ -773,7 +772,7 @@ class Recipe(Section):
 
 
 _WORDS: Mapping[Any, str] = {
-    tuple[Task, ...]: "a list of at least one task",
+    tuple[Task, ...]: "a list of tasks",
     tuple[Place, ...]: "a list of mappings of part, leaves, layers, r, alpha, learning_rate",
 }
 

@@ -23,7 +23,8 @@ STAGES = ("ingest", "glance", "featurize", "select", "train", "evaluate", "prune
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 _SCORE_BYTES = 80  # uid, five scores and a norm of one row
-_ACTIVATIONS = 32  # guess: numbers kept for the backward pass, per token, layer and hidden unit
+ACTIVATIONS = 32
+"""A guess: numbers kept for the backward pass, per token, layer and hidden unit."""
 
 ASSUMPTIONS = """\
 time is that of this machine as busy as it is now; answers as long as the longest right one;
@@ -235,7 +236,7 @@ class _Meter:
         return Cost(0.0, rows * self._passes.encode)
 
     def _activations(self, tokens: float, layers: int) -> float:
-        numbers = _ACTIVATIONS * tokens * layers * self._shape.hidden
+        numbers = ACTIVATIONS * tokens * layers * self._shape.hidden
         return numbers * self._shape.bytes_per_parameter
 
     def _clustering(self, rows: int, width: int, count: int) -> Load:

@@ -116,6 +116,7 @@ class Context:
             images=task.image_folder,
             licence=task.licence,
             columns=task.columns.given if task.columns else None,
+            limit=task.limit,
         )
         if self.recipe.data.folder is None and task.dataset in DATASETS:
             return replace(source, origin=f"embedded/{task.dataset}")  # it has only the form

@@ -127,29 +127,33 @@ def forecast(context: Context, samples: Sequence[Sample], *, scored: bool = True
     """Time the passes on rows like ``samples`` and on questions of the benchmarks.
 
     Takes seconds on a small model. On a CPU it times fewer rows of a large one, at least one.
-    Without ``scored`` the run has no feature pass, and none is timed.
+    Without ``scored`` the run has no feature pass, and none is timed; without samples it trains
+    nothing, and questions alone are timed.
     """
     source, recipe = context.model_source, context.recipe
     config = load_config(source)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    rows = _affordable(context, config, samples[0])
+    rows = _affordable(context, config, samples)
     chosen = samples[: min(rows, recipe.train.batch_size)]
+    asked = min(rows, recipe.evaluate.batch_size)
     started = time.perf_counter()
-    batch = _encoded(context, chosen).to(device)
-    encode = (time.perf_counter() - started) / len(chosen)
-    wide = _scored_batch(context, samples[:rows]).to(device) if scored else None
-    prompts = _prompts(context, min(rows, recipe.evaluate.batch_size)).to(device)
+    batch = (_encoded(context, chosen) if chosen else _prompts(context, asked)).to(device)
+    encode = (time.perf_counter() - started) / len(batch["input_ids"])
+    wide = _scored_batch(context, samples[:rows]).to(device) if scored and chosen else None
+    prompts = _prompts(context, asked).to(device) if chosen else batch
     with torch.random.fork_rng():
         torch.manual_seed(0)
         wide_recipe = everywhere(recipe)
         models = (
             build_model(source, cut_config(config, *n), wide_recipe, device) for n in _TRIAL_LAYERS
         )
-        trials = [_trial(model, recipe, batch, wide, prompts) for model in models]
+        taught = batch if chosen else None
+        trials = [_trial(model, recipe, taught, wide, prompts) for model in models]
     shape = model_shape(source, recipe)
-    train, prompt, longer = (
-        _whole(name, trials, shape, shape.text_layers) for name in ("train", "prompt", "prompt+2")
+    prompt, longer = (
+        _whole(name, trials, shape, shape.text_layers) for name in ("prompt", "prompt+2")
     )
+    train = _whole("train", trials, shape, shape.text_layers) if chosen else NOTHING
     # Batches of these two passes are of rows of like length and hold hardly any padding.
     each = 1 / wide["input_ids"].numel() if wide else 0.0
     return Forecast(
@@ -203,7 +207,7 @@ def _featurize(trials: Sequence[dict[str, Cost]], shape: ModelShape, recipe: Rec
 
 
 def _trial(model: Any, recipe: Recipe, batch: Any, wide: Any, prompts: Any) -> dict[str, Cost]:
-    """Each kind of pass on a cut model; ``wide`` is the feature pass's batch, if there is one."""
+    """Each kind of pass on a cut model; ``batch`` is trained on and ``wide`` scored, if given."""
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.train.bf16)
 
@@ -224,11 +228,11 @@ def _trial(model: Any, recipe: Recipe, batch: Any, wide: Any, prompts: Any) -> d
     # Checkpointing runs the forward pass, a third of the whole, a second time.
     again = 4 / 3 if recipe.train.gradient_checkpointing else 1.0
     passes = {
-        "train": _timed(train) * again,
         "prompt": _timed(lambda: generate(1)),
         "prompt+2": _timed(lambda: generate(3)),
     }
-    return passes | (_looks(model, recipe, wide) if wide else {})
+    taught = {"train": _timed(train) * again} if batch else {}
+    return taught | passes | (_looks(model, recipe, wide) if wide else {})
 
 
 def _looks(model: Any, recipe: Recipe, batch: Any) -> dict[str, Cost]:
@@ -276,14 +280,15 @@ def _synchronise() -> None:
         torch.accelerator.synchronize()
 
 
-def _affordable(context: Context, config: Any, sample: Sample) -> int:
-    """Rows like that one that a trial can take through the smallest cut of the model."""
+def _affordable(context: Context, config: Any, samples: Sequence[Sample]) -> int:
+    """Rows like the first, or questions, that a trial can take through the smallest cut."""
     recipe = everywhere(context.recipe)
     smallest = build_model(
         context.model_source, cut_config(config, *_TRIAL_LAYERS[0]), recipe, "meta"
     )
     parameters = sum(p.numel() for p in smallest.parameters())
-    tokens = _encoded(context, [sample])["input_ids"].shape[1]
+    one = _encoded(context, samples[:1]) if samples else _prompts(context, 1)
+    tokens = one["input_ids"].shape[1]
     fast = torch.accelerator.is_available()
     flops = _TRIAL_FLOPS_ACCELERATOR if fast else _TRIAL_FLOPS_CPU
     return max(1, int(flops / (2 * parameters * tokens)))

@@ -11,6 +11,7 @@ from typing import Any
 
 from adaptinf.console import Console, make_console
 from adaptinf.data.names import DATASETS
+from adaptinf.data.source import fetching
 from adaptinf.data.world import build_world
 from adaptinf.distributed import Ranks
 from adaptinf.errors import UserError
@@ -59,11 +60,15 @@ def open_context(
     elif folder is None:
         folder = build_world((scratch or recipe.output_dir) / "world", recipe.seed)
     elif not folder.is_dir():
+        known = [task for task in recipe.tasks if task.dataset in DATASETS]
+        limits = [task.limit for task in known if task.limit is not None]
+        most = max(limits) if limits and len(limits) == len(known) else None
+        command = fetching([task.dataset for task in known], folder, most)
         raise UserError(
             "the folder of the datasets is not there",
             where="data.root",
             seen=str(folder),
-            hint="create it, or use 'embedded' for the small world that is shipped",
+            hint=f"`{command}` makes it; or use 'embedded' for the small world that is shipped",
         )
     return Context(recipe, folder, scratch, ranks)
 

@@ -71,10 +71,13 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
         scored = any(works.featurize for works in walk)
         context.ready_benchmarks({benchmark.name for benchmark in context.benchmarks})
         passes = forecast(context, _mixed(looks), scored=scored)
-        sections = {
-            "recipe": resolved_yaml(recipe),
+        taught = {
             "tasks, in order": _tasks(looks),
             "first samples ([[ ]] carries the loss)": _samples(context, looks),
+        }
+        sections = {
+            "recipe": resolved_yaml(recipe),
+            **(taught if looks else {}),
             "stages": _stages(walk),
             "bill (an estimate)": bill_text(bill_of(context, looks, walk, passes)),
         }

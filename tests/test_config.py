@@ -337,7 +337,7 @@ def _words(kind):
 def test_missing_keys(mistakes):
     assert mistakes("seed: 1") == [
         "recipe.yaml:1: output_dir: missing; needs a path",
-        "recipe.yaml:1: tasks: missing; needs a list of at least one task",
+        "recipe.yaml:1: tasks: missing; needs a list of tasks",
     ]
     assert mistakes("output_dir: x\ntasks:\n- {dataset: a}\n- {name: b}") == [
         "recipe.yaml:4: tasks.1.dataset: missing; needs text"
@@ -347,7 +347,7 @@ def test_missing_keys(mistakes):
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ("[]", "tasks: not allowed (seen: []); allowed: a list of at least one task"),
+        ("", "tasks: not allowed (seen: null); allowed: a list of tasks"),
         ("[llava]", "tasks.0: not allowed (seen: 'llava'); allowed: a mapping of dataset, name, "
          "format, columns, images, licence, limit"),
         ("[{dataset: '..'}]", "tasks.0: nothing to name its folders by; give `name:`"),

@@ -197,7 +197,6 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     import bench_adapters
     import bench_data
-    import bench_scale
     import bench_selection
     import bench_training
     import check_choice
@@ -205,9 +204,11 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
     import check_probes
     import compare_routes
     import compare_tiers
+    import forecast_recipes
     import soak
 
     import bench_features
+    import bench_scale
     from pages import markdown
 
     def shown(file: str, found: object) -> str:
@@ -227,6 +228,8 @@ def test_tables_are_those_that_were_measured(page: Path) -> None:
         if file == "docs/scale.json":
             assert found["lines"] == bench_scale.projected(ROOT / "docs/bench")
             return markdown(bench_scale.HEADS, found["lines"])
+        if file == "docs/recipes.json":
+            return forecast_recipes.shown(found)
         if file == "docs/soak.json":
             return markdown(soak.HEADS, found["lines"])
         if file == "docs/routes.json":

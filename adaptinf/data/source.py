@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from itertools import islice
@@ -97,6 +97,7 @@ def find_source(
     images: Path | None = None,
     licence: str | None = None,
     columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
 ) -> Source:
     """The source that a recipe's ``dataset`` means.
 
@@ -105,7 +106,8 @@ def find_source(
     folder it lies in. ``media`` is where readers put images that come inside the annotations.
     ``format`` is one of ours, one that an installed package registered under ``adaptinf.readers``,
     or ``reader.py:function``, relative as datasets are. What is given by keyword wins over what is
-    registered. Raises ``UserError`` when nothing is there or the format cannot be told.
+    registered. ``limit`` is how many rows are wanted: what is told to fetch is no more. Raises
+    ``UserError`` when nothing is there or the format cannot be told.
     """
     plugin = _plugin(format, recipe_dir)
     licences: Mapping[str, str] = {}
@@ -117,7 +119,7 @@ def find_source(
                 f"the dataset {dataset} is not here",
                 where=str(annotations),
                 hint="point data.root, or ADAPTINF_DATA_ROOT, at the folder that holds it;"
-                f" `download-datasets {dataset}` fetches it",
+                f" `{fetching([dataset], root, limit)}` fetches it",
             )
         format, licence = format or dataset, licence or registered.licence
         licences = CATALOGUE[dataset].licences
@@ -142,6 +144,12 @@ def find_source(
     if images is not None:
         return replace(source, images=recipe_dir / images)
     return replace(source, images=media, embedded=True) if _embeds_images(source) else source
+
+
+def fetching(datasets: Sequence[str], root: Path, limit: int | None) -> str:
+    """The command that fetches known datasets, of a limited one the images of so many rows."""
+    few = f" --limit {limit}" if limit is not None else ""
+    return f"download-datasets {' '.join(datasets)} --root {root}{few}"
 
 
 def source_parts(source: Source) -> list[Path]:

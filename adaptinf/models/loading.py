@@ -54,6 +54,7 @@ def load_processor(source: ModelSource) -> ProcessorMixin:
     """The processor (tokenizer, image processor, chat template) without any weights."""
     from transformers import AutoProcessor
 
+    load_config(source)  # one file of the hub: where that is silent, it is asked for no other
     with _telling(source):
         processor = AutoProcessor.from_pretrained(source.path, **_asked(source))
     if getattr(processor, "chat_template", None) is None:
@@ -151,6 +152,14 @@ def _telling(source: ModelSource) -> Iterator[None]:
     """Turns the many errors of a failed hub or folder load into one that says what to do."""
     from huggingface_hub.errors import StrictDataclassError
 
+    if source.name.startswith((".", "/", "~")) and not Path(source.path).is_dir():
+        raise UserError(
+            "there is no such folder",
+            where="model.name",
+            seen=source.name,
+            hint="give one with config.json and weights (adaptinf adapter import makes them of the"
+            " authors' files), or a hub id",
+        )
     odd = (KeyError, TypeError, AttributeError, StrictDataclassError)  # of a strange configuration
     try:
         yield

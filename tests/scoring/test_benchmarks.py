@@ -87,6 +87,26 @@ def test_vizwiz_and_textvqa(tmp_path):
     assert scored("textvqa", file, {"5": "Dell"}).totals["accuracy"] == 100
 
 
+def test_textvqa_is_asked_with_llavas_prompts_where_they_are(tmp_path):
+    data = [{"question_id": 5, "image_id": "x", "question": "What Brand?", "answers": ["dell"]}]
+    data.append({**data[0], "question_id": 6, "image_id": "y"})
+    written(tmp_path / "TextVQA_0.5.1_val.json", {"data": data})
+    ask = "\nAnswer the question using a single word or phrase."
+    plain = BENCHMARKS["textvqa"].read(tmp_path)
+    assert [item.text for item in plain] == [f"What Brand?{ask}"] * 2
+    prompts = [
+        {"question_id": image, "text": f"what brand?\nReference OCR token: {words}{ask}"}
+        for image, words in (("y", ""), ("x", "DELL, XPS"))
+    ]
+    file = lines(tmp_path / "llava_textvqa_val_v051_ocr.jsonl", prompts)
+    five, six = BENCHMARKS["textvqa"].read(tmp_path)
+    assert (five.question_id, five.text) == ("5", prompts[1]["text"])
+    assert (six.question_id, six.text) == ("6", prompts[0]["text"])
+    lines(file, prompts[:1])
+    with pytest.raises(UserError, match="no prompt for question 5"):
+        BENCHMARKS["textvqa"].read(tmp_path)
+
+
 def test_gqa(tmp_path):
     row = {"question": "Colour?", "imageId": "7", "answer": "red", "types": {"structural": "query"}}
     file = written(tmp_path / "testdev_balanced_questions.json", {"1": row, "2": row, "3": row})

@@ -125,13 +125,19 @@ def test_every_time_is_measured(passes):
 def test_a_large_model_is_timed_on_fewer_rows(context, samples, monkeypatch):
     monkeypatch.setattr(module, "_TRIAL_FLOPS_CPU", 1.0)
     monkeypatch.setattr(module, "_TRIAL_FLOPS_ACCELERATOR", 1.0)
-    assert module._affordable(context, load_config(TINY), samples[0]) == 1
+    assert module._affordable(context, load_config(TINY), samples) == 1
 
 
 def test_without_a_feature_pass_none_is_timed(context, samples, monkeypatch):
     monkeypatch.setattr(module, "extractor_of", None)
     monkeypatch.setattr(module, "Glance", None)
     assert forecast(context, samples, scored=False).featurize == Cost()
+
+
+def test_a_run_without_tasks_is_timed_on_its_questions(context):
+    told = forecast(context, [], scored=False)
+    assert told.train == told.featurize == told.glance == Cost()
+    assert told.prompt.flops > told.token.flops > 0
 
 
 def test_cutting_leaves_the_configuration_alone():

@@ -14,7 +14,7 @@ from adaptinf.data.masks import masked, masked_text
 from adaptinf.data.world.build import WorldSizes, build_world
 from adaptinf.models import loading
 from config import Recipe, load_recipe
-from stages import context as context_module
+from stages import resident
 from stages.look import look_at
 from stages.manager import open_context
 from stages.preview import preview
@@ -40,7 +40,7 @@ def recipe_file(tmp_path_factory, world) -> Path:
     file = tmp_path_factory.mktemp("recipes") / "small.yaml"
     file.write_text(
         f"output_dir: {file.parent / 'run'}\ndata: {{root: {world}}}\ntasks:\n{tasks}"
-        "select: {budget: 5}\ntrain: {epochs: 2}\n"
+        "featurize: {max_rows: null}\nselect: {budget: 5}\ntrain: {epochs: 2}\n"
     )
     return file
 
@@ -67,7 +67,7 @@ def weightless():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load_model", refuse)
-        patch.setattr(context_module, "load_model", refuse)
+        patch.setattr(resident, "load_model", refuse)
         patch.setattr(PreTrainedModel, "from_pretrained", refuse)
         yield
 

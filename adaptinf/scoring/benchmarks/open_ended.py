@@ -9,15 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adaptinf.errors import UserError
 from adaptinf.scoring import uploads
 from adaptinf.scoring.benchmarks.shared import SHORT, conversations, targets
-from adaptinf.scoring.files import each, field_of, has, json_file, label_of, one_file, rows_of
+from adaptinf.scoring.files import (
+    each,
+    field_of,
+    has,
+    json_file,
+    json_lines,
+    label_of,
+    one_file,
+    rows_of,
+)
 from adaptinf.scoring.items import Benchmark, Item, Totals, Verdict, means
 from adaptinf.scoring.vqa import m4c_accuracy, vqa_accuracy
 from adaptinf.scoring.words import normalised
 
 UNSURE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
 
+_LLAVA_PROMPTS = "llava_textvqa_val_v051_ocr.jsonl"
 _SPLIT = re.compile(r"(train|val|test)(?:-\w+)?(20\d\d)")
 
 
@@ -82,7 +93,11 @@ def _vizwiz(place: Path) -> list[Item]:
 
 
 def _textvqa(place: Path) -> list[Item]:
-    """TextVQA: ids are those of the questions, and not of the images as LLaVA's files have them."""
+    """TextVQA: ids are those of the questions, and not of the images as LLaVA's files have them.
+
+    Where LLaVA's own prompts lie beside the labels, they are asked: those show what words an OCR
+    system has read in the image.
+    """
     file = one_file(place, "TextVQA_0.5.1_val.json", "*val*.json", "*test*.json")
 
     def item(row: Any) -> Item:
@@ -94,7 +109,28 @@ def _textvqa(place: Path) -> list[Item]:
             people if any(people) else None,
         )
 
-    return each(rows_of(json_file(file), file, "data"), file, item)
+    items = each(rows_of(json_file(file), file, "data"), file, item)
+    prompts = file.parent / _LLAVA_PROMPTS
+    return _prompted(items, prompts) if prompts.is_file() else items
+
+
+def _prompted(items: Sequence[Item], prompts: Path) -> list[Item]:
+    """With LLaVA's prompts, found by image and question as its evaluation finds them."""
+
+    def named(row: Any) -> tuple[tuple[str, str], str]:
+        text = field_of(row, "text", str)
+        return (str(row["question_id"]), text.partition("\n")[0].strip().lower()), text
+
+    told = dict(each([row for _, row in json_lines(prompts)], prompts, named))
+
+    def asked(item: Item) -> Item:
+        image, question = Path(item.images[0]).stem, item.text.removesuffix(SHORT).strip()
+        if (image, question.lower()) not in told:
+            what = f"no prompt for question {item.question_id}"
+            raise UserError(what, where=str(prompts), seen=question, hint="LLaVA's has all of val")
+        return replace(item, text=told[image, question.lower()])
+
+    return [asked(item) for item in items]
 
 
 def _gqa(place: Path) -> list[Item]:
