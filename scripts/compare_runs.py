@@ -1,8 +1,8 @@
 """Put finished runs of the same benchmarks side by side: one row per run, as Markdown and JSON.
 
 ``python scripts/compare_runs.py runs/sequential runs/random runs/quickstart --out docs/baselines``
-writes ``docs/baselines.json`` and ``docs/baselines.md``; with ``--page README.md`` the table is
-also put there, between the comments that name the second file.
+writes ``docs/baselines.json`` and ``docs/baselines.md``; with ``--page docs/embedded_world.md`` the
+table is also put there, between the comments that name the second file.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--list", action="store_true", help="say which runs these are; make none")
     tables = commands.add_parser("tables", help="read finished runs, write the results")
     tables.add_argument("--out", type=Path, default=ROOT / "docs/results", help="without suffix")
+    tables.add_argument("--page", type=Path, help="put a brief table there")
     tables.add_argument(
         "--report", type=Path, help="also a forgetting-report page, of the first seed's runs"
     )
@@ -96,14 +97,17 @@ def check_names(plan: Plan, options: argparse.Namespace) -> None:
 
 def write_tables(plan: Plan, options: argparse.Namespace) -> int:
     """Write the results as JSON and as Markdown, print the latter; the page if asked for."""
+    from pages import put
     from stages.seals import are_sealed
-    from study_pages import page_of
+    from study_pages import brief_of, page_of
     from study_results import results_of
 
     results = results_of(plan, options.runs)
     text = page_of(results)
     options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(text)
+    if options.page:
+        put(options.page, "docs/results.json", brief_of(results))
     if options.report:
         from adaptinf.report.many import write_comparison
 

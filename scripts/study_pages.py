@@ -16,6 +16,9 @@ FIGURES = {
     "choosing_and_training_seconds": "choosing and training, CPU s",
 }
 
+BRIEF = ("sequential", "random", "random-replay", "adapt-inf", "multitask")
+"""Ways of the front page."""
+
 _HEAD = """\
 # Results of the study
 
@@ -36,6 +39,23 @@ def page_of(results: Mapping[str, Any]) -> str:
     parts += [_side(table) for table in results["tables"]]
     parts += [_losses(results), _skills(results)]
     return "\n".join(part for part in parts if part)
+
+
+def brief_of(results: Mapping[str, Any]) -> str:
+    """A table of few ways and figures, for the front page."""
+    figures = ("average_accuracy", "forgetting_end_drop", "rare_skill_accuracy")
+    heads = {"method": "selection", **{figure: FIGURES[figure] for figure in figures}}
+    heads["selection_cost_share"] = FIGURES["selection_cost_share"]
+    rows = [
+        {
+            **{figure: _ranged(row[figure], 1) for figure in figures},
+            "method": _named(row, results["seeds"]),
+        }
+        | {"selection_cost_share": _ranged(row["selection_cost_share"], 2).split(" (")[0]}
+        for row in results["summary"]
+        if row["method"] in BRIEF
+    ]
+    return markdown(heads, rows)
 
 
 def _told(results: Mapping[str, Any]) -> str:
@@ -76,8 +96,7 @@ def _figures(table: Mapping[str, Any]) -> str:
 
 
 def _worded(row: Mapping[str, Any], seeds: int, against: Sequence[str]) -> dict[str, str]:
-    partly = f" ({row['seeds']} of {seeds} seeds)" if row["seeds"] < seeds else ""
-    cells = {"method": row["method"] + partly}
+    cells = {"method": _named(row, seeds)}
     for figure in FIGURES:
         found = row[figure]
         digits = {"selection_cost_share": 2, "choosing_and_training_seconds": 0}.get(figure, 1)
@@ -85,6 +104,12 @@ def _worded(row: Mapping[str, Any], seeds: int, against: Sequence[str]) -> dict[
         for way in against:
             cells[f"{figure} {way}"] = _margin(found[f"vs_{way}"]) if found else ""
     return cells
+
+
+def _named(row: Mapping[str, Any], seeds: int) -> str:
+    """A way, and of how many seeds its figures are where that is not all."""
+    partly = f" ({row['seeds']} of {seeds} seeds)" if row["seeds"] < seeds else ""
+    return str(row["method"]) + partly
 
 
 def _ranged(found: Mapping[str, Any] | None, digits: int) -> str:

@@ -153,6 +153,25 @@ def test_the_page_of_results_is_that_of_its_numbers() -> None:
         assert page.read_text() == study_pages.page_of(json.loads(numbers.read_text()))
 
 
+def test_the_best_recipe_is_what_the_results_say() -> None:
+    results = json.loads((ROOT / "docs/results.json").read_text())
+    plan = study_plan.read_plan()
+    [table] = [table for table in results["tables"] if table["name"] == "equal-cost"]
+    [row] = [row for row in table["rows"] if row["method"] == plan.primary]
+    apart = row["average_accuracy"]["vs_random-equal-cost"]
+    assert row["seeds"] == 5
+    assert apart["high"] < 0
+    best = load_recipe(ROOT / "configs/best.yaml")
+    told = plan.ways["random-equal-cost"]
+    assert (best.select.method, best.select.budget) == (
+        told["select.method"],
+        told["select.budget"],
+    )
+    base = load_recipe(study_plan.BASE)
+    for section in ("adapter", "train", "model"):
+        assert getattr(best, section) == getattr(base, section)
+
+
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main(["run", str(tmp_path), "--methods", "adapt-ing"]) == 2
     assert "did you mean 'adapt-inf'?" in capsys.readouterr().err
