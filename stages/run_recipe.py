@@ -28,10 +28,10 @@ def for_its_run(recipe: Recipe, *, fresh: bool = False) -> Recipe:
 
 
 def _as_begun(recipe: Recipe) -> Recipe:
-    file = recipe.output_dir / _FILE
-    if not file.is_file():
+    try:
+        begun = load_recipe(recipe.output_dir / _FILE)
+    except UserError:  # none yet, or damaged, and then it is written anew
         return recipe
-    begun = load_recipe(file)
     for (section, name), before in _BEFORE.items():
         now = getattr(recipe, section)
         was = getattr(getattr(begun, section), name)

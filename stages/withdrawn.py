@@ -98,6 +98,10 @@ def without(recipe: Recipe, labels: Collection[str]) -> Recipe:
     gone = set(labels) & {task.label for task in recipe.tasks}
     if not gone:
         return recipe
+    hint = "remove the run folder, or change the recipe and start with --fresh"
+    where = str(recipe.output_dir)
+    if gone == {task.label for task in recipe.tasks}:
+        raise UserError(f"without {', '.join(sorted(gone))} no run is left", where=where, hint=hint)
     told: dict[str, Any] = recipe.model_dump(mode="json")
     told["tasks"] = [
         given
@@ -117,8 +121,8 @@ def without(recipe: Recipe, labels: Collection[str]) -> Recipe:
     except ValidationError as error:
         raise UserError(
             f"without {', '.join(sorted(gone))} no run is left: {error.errors()[0]['msg']}",
-            where=str(recipe.output_dir),
-            hint="remove the run folder, or change the recipe and start with --fresh",
+            where=where,
+            hint=hint,
         ) from error
     rest._recipe_dir = recipe.recipe_dir
     return rest

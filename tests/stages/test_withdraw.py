@@ -58,7 +58,7 @@ def recipe_file(folder: Path, labels: Sequence[str]) -> Path:
     recipe = {
         "output_dir": "unused",
         "tasks": [{"dataset": f"{label}.json"} for label in labels],
-        "featurize": {"dim": 8, "layer": "last", "batch_tokens": 96},
+        "featurize": {"dim": 8, "layer": "last", "batch_tokens": 96, "max_rows": None},
         "select": {"budget": 6},
         "prune": {"pool_budget": 16},
         "adapter": {"r": 1, "placement": [{"part": "text", "layers": "3-3", "leaves": ["q_proj"]}]},
