@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,9 @@ class Trained:
 
 
 class RunModels:
-    """One model in memory, which is put into the state of one step at a time.
+    """The context's one model, which is put into the state of one step at a time.
 
-    A step's adapter is loaded when it is asked for and the one before is taken off, as evaluation
-    does; where adapters are merged into the weights, an earlier step takes loading the base model
-    again.
+    Where adapters are merged into the weights, an earlier step takes loading the base model again.
     """
 
     def __init__(self, context: Context, trained: list[Trained]) -> None:
@@ -50,28 +48,18 @@ class RunModels:
         self._context = context
         self._trained = {one.step: one for one in trained}
         self._alone = threading.Lock()
-        self._open = ExitStack()
-        self._now: tuple[str, Any] | None = None
 
     @contextmanager
     def at(self, step: str) -> Iterator[Any]:
         """The model after a step; it stays so until another one is asked for."""
-        with self._alone:
-            if self._now is None or self._now[0] != step:
-                self._take_off()
-                context, one = self._context, self._trained.get(step)
-                model = context.model.adapted(one) if one else context.model.bare()
-                self._now = (step, self._open.enter_context(model))
-            yield self._now[1]
+        model, one = self._context.model, self._trained.get(step)
+        with self._alone, model.adapted(one) if one else model.bare() as state:
+            yield state
 
     def close(self) -> None:
-        """Take off the adapter that is on, once nobody is answered any more."""
+        """Let go of the model, once nobody is answered any more."""
         with self._alone:
-            self._take_off()
-
-    def _take_off(self) -> None:
-        self._now = None
-        self._open.close()
+            self._context.model.forget()
 
 
 @contextmanager

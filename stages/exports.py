@@ -111,12 +111,12 @@ def source_of(
     folder: Path, found: Inspection, base: str | None = None, dtype: str = "auto"
 ) -> ModelSource:
     """The base model of an adapter: as given, or as the run that it stands in has it."""
-    from config import load_recipe
+    from stages.run_recipe import recipe_of
 
     above = folder.resolve().parents  # RUN/steps/STEP/train/adapter
-    file = above[min(3, len(above) - 1)] / "config.resolved.yaml"
-    if base is None and file.is_file():
-        told = load_recipe(file, [f"output_dir={file.parent}"]).model
+    run = above[min(3, len(above) - 1)]
+    if base is None and (run / "config.resolved.yaml").is_file():
+        told = recipe_of(run).model
         if told.name == found.base:
             return ModelSource(told.name, told.revision, dtype)
     return ModelSource(base or found.base, dtype=dtype)
