@@ -103,12 +103,18 @@ def _card(context: Context, step: Step, adapter: Path) -> Card:
             "seed": recipe.seed,
         },
         hashes={
-            name: file_digest(adapter / name)
+            name: _digest(adapter.parent, f"{adapter.name}/{name}")
             for name in ("adapter_model.safetensors", _CONFIGURATION)
         }
         | {"base model, weights": context.model_fingerprint}
-        | {"selection.parquet": file_digest(steps / step.name / "select/selection.parquet")},
+        | {"selection.parquet": _digest(steps / step.name / "select", "selection.parquet")},
     )
+
+
+def _digest(stage: Path, name: str) -> str:
+    """SHA-256 of a file of a stage: as its record has it, or while it has none yet, of the file."""
+    recorded = (read_record(stage) or {}).get("outputs", {}).get(name)
+    return recorded or file_digest(stage / name)
 
 
 def _added(parts: Sequence[Sequence[Share]]) -> list[Share]:
