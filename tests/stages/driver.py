@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,7 +103,8 @@ def freeze(option: str, value: str) -> None:
     run = Work.run
 
     def frozen(work: Work, progress: object, ranks: object = None) -> dict:
-        return run(work, FrozenProgress(progress, option, int(calls), reached), ranks)
+        slow = FrozenProgress(progress, option, int(calls), reached, Path(run_folder), name)
+        return run(work, slow, ranks)
 
     def chosen(work: Work, progress: object, ranks: object = None) -> dict:
         return (frozen if work.name == name else run)(work, progress, ranks)
@@ -130,6 +132,8 @@ class FrozenProgress:
     option: str
     calls_left: int
     reached: Path
+    run: Path
+    name: str
 
     def total(self, rows: int, done: int = 0) -> None:
         self.told.total(rows, done)
@@ -137,12 +141,19 @@ class FrozenProgress:
     def note(self, text: str) -> None:
         self.told.note(text)
 
+    def wait_until_said(self) -> None:
+        """Until the heartbeat has written where this process is, which it does twice a second."""
+        beat = self.run / "ranks" / f"{os.environ.get('RANK', '0')}.json"
+        while json.loads(beat.read_text())["stage"] != self.name:
+            time.sleep(0.05)
+
     def advance(self, rows: int) -> None:
         self.told.advance(rows)
         self.calls_left -= 1
         if self.calls_left == 0:
             self.reached.touch()
         if self.calls_left == 0 and self.option == "--freeze":
+            self.wait_until_said()
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.calls_left == 0 and self.option == "--hang":
             threading.Event().wait()
