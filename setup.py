@@ -17,6 +17,7 @@ setup(
     package_data={
         "adaptinf": ["py.typed"],
         "adaptinf.chat": ["page/*"],
+        "adaptinf.evaluation": ["drops.json"],
         "adaptinf.models": ["tiny/*"],
         "adaptinf.report": ["templates/*"],
     },

@@ -27,6 +27,7 @@ from stages.heartbeat import Pulse
 from stages.leftovers import pending_works, put_damaged_away, tell_strays
 from stages.lock import locked
 from stages.logs import LOG, logged
+from stages.outlook import tell_outlook
 from stages.reports import tables_of, write_run_report
 from stages.results import Bill, Spent, build_matrix
 from stages.run_recipe import for_its_run
@@ -169,6 +170,8 @@ def _run(context: Context, company: _Company, *, fresh: bool) -> int:
             todo = [work for work in group if work.done() is None]
             if todo:
                 context.ready_benchmarks({w.folder.name for w in todo if w not in pending})
+                if todo[0].stage == "train":
+                    tell_outlook(context, walk[: position + 1], console)
                 _perform(todo, works.step, context, company, bill)
                 performed += len(todo)
         if performed > before or position == len(walk) - 1:

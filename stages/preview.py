@@ -23,6 +23,7 @@ from stages.display import first_seeing, shown_set
 from stages.forecast import forecast
 from stages.look import TaskLook, look_at
 from stages.manager import open_context
+from stages.outlook import coming_outlook
 from stages.run_recipe import for_its_run
 from stages.walk import StepWorks, plan_walk
 from stages.work import Work, is_done
@@ -79,6 +80,7 @@ def preview(recipe: Recipe, page: Path | None = None) -> str:
             "recipe": resolved_yaml(recipe),
             **(taught if looks else {}),
             "stages": _stages(walk),
+            **({"to be expected": expected} if (expected := coming_outlook(context, walk)) else {}),
             "bill (an estimate)": bill_text(bill_of(context, looks, walk, passes)),
         }
     return "\n\n".join(

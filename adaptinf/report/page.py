@@ -14,6 +14,7 @@ from adaptinf import __version__
 from adaptinf.files import write_atomically
 from adaptinf.report import charts, costs, headlines, wording
 from adaptinf.report.findings import Cluster, Findings, Selection, read_findings
+from adaptinf.report.foretold import foretold_drops
 from adaptinf.report.gallery import Tile, selected_tiles
 from adaptinf.report.lapses import find_lapses
 from adaptinf.report.official import official_scores
@@ -95,6 +96,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "paths": ordered,
         "heat_map": charts.heat_map(matrix, order),
         "slopes": charts.slopes(ordered),
+        "foretold": foretold_drops(findings),
         "accuracy_lines": charts.accuracy_lines(matrix),
         "steps": steps,
         "share_kinds": _datasets(steps),

@@ -1,0 +1,109 @@
+"""What a coming step is expected to cost each skill: how far such skills fell in the study.
+
+A benchmark is looked up by its level, the score before the step, and by its share of the rows that
+the step trains on. ``drops.json``, which ``scripts/study_forecast.py`` writes, holds the mean drop
+in each cell of such a table; ``docs/forecast.md`` tells how far it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from adaptinf.evaluation.matrix import ACCURACY, AccuracyMatrix
+
+LARGE = 10.0
+"""Points of a drop from which on it is worth a warning."""
+
+LEVELS = (20.0, 40.0, 60.0, 80.0)
+"""Where a new band of level begins, percent."""
+SHARES = (1e-9, 0.01, 0.03, 0.1)
+"""Where a new band of share begins; before the first is no row at all."""
+
+Cell = tuple[int, int]
+"""A band of level and a band of share, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A benchmark before a step: its score in percent, its rows among those that are selected."""
+
+    benchmark: str
+    level: float
+    rows: int
+    selected: int
+
+    @property
+    def cell(self) -> Cell:
+        """Where it stands in the table."""
+        return bisect_right(LEVELS, self.level), bisect_right(SHARES, self.rows / self.selected)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """``points`` is the mean drop of ``cases`` benchmarks of the study that stood likewise."""
+
+    standing: Standing
+    points: float
+    cases: int
+
+
+def expected_drops(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Expected]:
+    """What a step is expected to cost, for each of its standings.
+
+    ``steps`` are the folders of all steps up to this one, which has selected its rows; the matrix
+    has (at least) all rows before it.
+    """
+    return [Expected(one, *_table()[one.cell]) for one in standings(matrix, steps)]
+
+
+def standings(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Standing]:
+    """Of every accuracy that was taught before the last of these steps, in the matrix's order.
+
+    The rows of a benchmark are those that name its skill; where no row of the dataset that first
+    taught it does, all of that dataset's.
+    """
+    selected = _selected(steps[-1])
+    levels = matrix.scores[len(steps) - 1].tolist()
+    found = []
+    for column, level in zip(matrix.benchmarks, levels, strict=True):
+        learned = column.learned_at
+        if column.kind == ACCURACY and learned is not None and learned < len(steps):
+            own = pc.fill_null(pc.equal(selected["skill"], column.skill), False)
+            if not _names(steps[learned - 1], learned, column.skill):
+                own = pc.or_(own, pc.equal(selected["arrived"], learned))
+            rows = pc.sum(own).as_py() or 0
+            found.append(Standing(column.name, level, rows, selected.num_rows))
+    return found
+
+
+@cache
+def _table() -> Mapping[Cell, tuple[float, int]]:
+    """Mean drop in points, and the cases behind it."""
+    cells = json.loads(Path(__file__).with_suffix(".json").read_text())["cells"]
+    return {(c["level"], c["share"]): (c["drop"], c["cases"]) for c in cells}
+
+
+def _names(step: Path, number: int, skill: str) -> bool:
+    """Whether a row that came with this step names the skill."""
+    came = (pc.field("arrived") == number) & (pc.field("skill") == skill)
+    pool = step / "ingest" / "pool.parquet"
+    return bool(pq.read_table(pool, columns=["uid"], filters=came).num_rows)
+
+
+def _selected(step: Path) -> pa.Table:
+    """Skill and step of arrival of the rows that a step selected."""
+    uids = pq.read_table(step / "select" / "selection.parquet", columns=["uid"])["uid"]
+    return pq.read_table(
+        step / "ingest" / "pool.parquet",
+        columns=["skill", "arrived"],
+        filters=pc.field("uid").isin(uids),
+    )
