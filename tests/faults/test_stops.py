@@ -49,17 +49,6 @@ def killed_at(runner: Callable, run: Path, places: Sequence[str]) -> list[str]:
     return hit
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(
-    recipe_dict: dict, runner_of: RunnerOf, undisturbed: Path, tmp_path: Path, contents: Contents
-) -> None:
-    draw, run, runner = random.Random(20), tmp_path / "run", runner_of(recipe_dict)
-    places = list(moments(seconds_of(undisturbed), draw))
-    chosen = sorted(draw.sample(range(len(places)), 3))
-    assert len(killed_at(runner, run, [places[i] for i in chosen])) >= 2
-    runner(run)
-    assert contents(run) == contents(undisturbed)
-
-
 @pytest.mark.slow
 def test_killed_fifty_times_over_every_stage(
     recipe_dict: dict, runner_of: RunnerOf, tmp_path: Path, contents: Contents

@@ -197,7 +197,7 @@ def test_two_ranks_end_with_the_features_of_one_and_train_the_same(
     assert not list(two.rglob("*.partial*"))
 
 
-@pytest.mark.parametrize("preset", ["zero2", "zero3"])
+@pytest.mark.parametrize("preset", [pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
 def test_two_ranks_with_zero_select_and_train_as_one_without(
     preset: str, plain: Path, sequence: dict, runner_of: Callable, tmp_path: Path
 ) -> None:

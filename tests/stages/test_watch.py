@@ -228,7 +228,8 @@ def launched_undisturbed(
     return run
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_stopped_rank_ends_the_run_which_then_goes_on(
     two_ranks: dict,
     runner_of: Callable,
