@@ -107,7 +107,7 @@ def _select(
     summary = chosen.summary | {"not_scored": len(pool) - len(candidates.positions)}
     for note in summary["notes"]:
         progress.note(note)
-    pq.write_table(_selection(rows, chosen.table), folder / "selection.parquet")
+    pq.write_table(selection_table(rows, chosen.table), folder / "selection.parquet")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     if chosen.centroids is not None:
         np.save(folder / CENTROIDS, chosen.centroids, allow_pickle=False)
@@ -164,7 +164,7 @@ def _pool_of(rows: PoolTable, **columns: Any) -> Pool:
     return Pool(rows.uids, groups=groups, arrival=arrival, **columns)
 
 
-def _selection(rows: PoolTable, table: pa.Table) -> pa.Table:
+def selection_table(rows: PoolTable, table: pa.Table) -> pa.Table:
     """``selection.parquet``: who was chosen and whose, out of which cluster, by which score."""
     told = ("uid", "dataset", "licence", "source", "task", "skill", "arrived")
     described = {name: rows.table[name] for name in told}

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from adaptinf.evaluation.matrix import ACCURACY, AccuracyMatrix
+from adaptinf.evaluation.matrix import ACCURACY, AccuracyMatrix, BenchmarkColumn
 
 LARGE = 10.0
 """Points of a drop from which on it is worth a warning."""
@@ -56,33 +58,51 @@ class Expected:
     cases: int
 
 
+def expected_drop(cell: Cell) -> tuple[float, int]:
+    """Mean drop of a cell of the table, in points, and the cases behind it."""
+    return _table()[cell]
+
+
 def expected_drops(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Expected]:
     """What a step is expected to cost, for each of its standings.
 
     ``steps`` are the folders of all steps up to this one, which has selected its rows; the matrix
     has (at least) all rows before it.
     """
-    return [Expected(one, *_table()[one.cell]) for one in standings(matrix, steps)]
+    return [Expected(one, *expected_drop(one.cell)) for one in standings(matrix, steps)]
 
 
 def standings(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Standing]:
-    """Of every accuracy that was taught before the last of these steps, in the matrix's order.
-
-    The rows of a benchmark are those that name its skill; where no row of the dataset that first
-    taught it does, all of that dataset's.
-    """
+    """Of every accuracy that was taught before the last of these steps, in the matrix's order."""
     selected = _selected(steps[-1])
     levels = matrix.scores[len(steps) - 1].tolist()
     found = []
     for column, level in zip(matrix.benchmarks, levels, strict=True):
         learned = column.learned_at
         if column.kind == ACCURACY and learned is not None and learned < len(steps):
-            own = pc.fill_null(pc.equal(selected["skill"], column.skill), False)
-            if not _names(steps[learned - 1], learned, column.skill):
-                own = pc.or_(own, pc.equal(selected["arrived"], learned))
-            rows = pc.sum(own).as_py() or 0
+            rows = int(own_rows(selected, column, steps[learned - 1]).sum())
             found.append(Standing(column.name, level, rows, selected.num_rows))
     return found
+
+
+def own_rows(rows: pa.Table, column: BenchmarkColumn, taught: Path) -> NDArray[np.bool_]:
+    """Which of these rows, with ``skill`` and ``arrived``, are a benchmark's own [n].
+
+    Those that name its skill; where no row of the dataset that first taught it does, in the folder
+    of that step, all of that dataset's as well.
+    """
+    own = pc.fill_null(pc.equal(rows["skill"], column.skill), False)
+    if not names_its_skill(column, taught):
+        own = pc.or_(own, pc.equal(rows["arrived"], column.learned_at))
+    mask: NDArray[np.bool_] = own.to_numpy()
+    return mask
+
+
+def names_its_skill(column: BenchmarkColumn, taught: Path) -> bool:
+    """Whether a row that came with the step that taught a benchmark names its skill."""
+    came = (pc.field("arrived") == column.learned_at) & (pc.field("skill") == column.skill)
+    pool = taught / "ingest" / "pool.parquet"
+    return bool(pq.read_table(pool, columns=["uid"], filters=came).num_rows)
 
 
 @cache
@@ -90,13 +110,6 @@ def _table() -> Mapping[Cell, tuple[float, int]]:
     """Mean drop in points, and the cases behind it."""
     cells = json.loads(Path(__file__).with_suffix(".json").read_text())["cells"]
     return {(c["level"], c["share"]): (c["drop"], c["cases"]) for c in cells}
-
-
-def _names(step: Path, number: int, skill: str) -> bool:
-    """Whether a row that came with this step names the skill."""
-    came = (pc.field("arrived") == number) & (pc.field("skill") == skill)
-    pool = step / "ingest" / "pool.parquet"
-    return bool(pq.read_table(pool, columns=["uid"], filters=came).num_rows)
 
 
 def _selected(step: Path) -> pa.Table:
