@@ -325,6 +325,9 @@ class Select(Section):
     """Largest share of the selected rows by task, likewise."""
     old: OldShare = OldShare()
     """Share of rows from earlier steps, instead of floors and ceilings; from the second step on."""
+    skill_floor: Annotated[Share, NEWER] = 0.0
+    """Least share of the selected rows of every skill, instead of all these; rows that name no
+    skill count by task."""
 
     @field_validator("centroids")
     @classmethod
@@ -367,6 +370,16 @@ class Select(Section):
         if old != OldShare() and (info.data.get("floors") or info.data.get("ceilings")):
             raise _told("cannot be combined with floors or ceilings")
         return old
+
+    @field_validator("skill_floor")
+    @classmethod
+    def _skill_floor_stands_alone(cls, floor: float, info: ValidationInfo) -> float:
+        others = ("floors", "ceilings", "old")
+        if floor and any(
+            info.data.get(name, OldShare()) not in ({}, OldShare()) for name in others
+        ):
+            raise _told("cannot be combined with floors, ceilings or old")
+        return floor
 
 
 class Prune(Section):

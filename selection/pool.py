@@ -22,7 +22,7 @@ class Pool:
     L2-normalised on use), or None for methods that need none. ``scores`` are named columns [n];
     NaN and infinity mean "not measured". ``embeddings`` [n, e] are what pruning compares.
     ``groups`` (a dataset or skill per row) are counted in the summary. ``arrival`` [n] is the step
-    at which a row came, the newest being the largest.
+    at which a row came, the newest being the largest. ``skills`` are what a floor per skill is of.
 
     Raises ValueError naming the column whose length, shape or type does not fit.
     """
@@ -33,6 +33,7 @@ class Pool:
     embeddings: Matrix | None = None
     groups: Sequence[str] | None = None
     arrival: NDArray[np.int64] | None = None
+    skills: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Bring every column to its one form and check it against the number of ids."""
@@ -42,8 +43,9 @@ class Pool:
             "features": _matrix("features", self.features, n),
             "embeddings": _matrix("embeddings", self.embeddings, n),
             "scores": {name: _score(name, column, n) for name, column in self.scores.items()},
-            "groups": _labels(self.groups, n),
+            "groups": _labels("groups", self.groups, n),
             "arrival": _steps(self.arrival, n),
+            "skills": _labels("skills", self.skills, n),
         }
         for name, column in columns.items():
             object.__setattr__(self, name, column)
@@ -87,10 +89,10 @@ def _steps(values: object, n: int) -> NDArray[np.int64] | None:
     return column.astype(np.int64)
 
 
-def _labels(values: Sequence[str] | None, n: int) -> tuple[str, ...] | None:
+def _labels(name: str, values: Sequence[str] | None, n: int) -> tuple[str, ...] | None:
     if values is None:
         return None
-    _check_length("groups", len(values), n)
+    _check_length(name, len(values), n)
     return tuple(str(value) for value in values)
 
 

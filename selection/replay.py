@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
@@ -22,8 +23,8 @@ Number = TypeVar("Number", bound=np.generic)
 class ShareRange:
     """A group's share of the selection, from ``low`` to ``high``, both between 0 and 1."""
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float | Fraction = 0.0
+    high: float | Fraction = 1.0
 
 
 Limits = Mapping[str, ShareRange]
@@ -54,6 +55,18 @@ def age_limits(old: Sequence[float]) -> Limits:
     return limits
 
 
+def skill_limits(skills: Sequence[str], floor: float, total: int) -> Limits:
+    """Of every skill at least ceil(floor T) of T rows.
+
+    Less where it has no more, and an equal part of them all where that would be too many.
+    """
+    sizes = Counter(skills)
+    rows = min(math.ceil(Fraction(str(floor)) * total), total // max(1, len(sizes)))
+    return {
+        skill: ShareRange(Fraction(min(rows, size), max(1, total))) for skill, size in sizes.items()
+    }
+
+
 def _check(limits: Limits) -> None:
     for group, share in limits.items():
         if not 0 <= share.low <= share.high <= 1:
@@ -72,25 +85,30 @@ def age_groups(pool: Pool) -> tuple[str, ...]:
 
 
 def choose_within(
-    method: Method, pool: Pool, request: Request, groups: Sequence[str], limits: Limits
+    method: Method,
+    pool: Pool,
+    request: Request,
+    groups: Sequence[str],
+    limits: Limits | Callable[[int], Limits],
 ) -> Choice:
     """The choice of the method with every group's share of its T rows within its limits.
 
-    A group of share [low, high] gives at least ceil(low T) and at most floor(high T) rows. When the
-    method's own choice does so, it stands. Else the counts by group are moved to the nearest ones
-    allowed (:func:`project`), and the method chooses that many rows within each group, as from a
-    pool of its own, but in the clusters of the whole pool where the method has centroids. Cluster
-    numbers then count on from group to group.
+    Limits may hang on T. A group of share [low, high] gives at least ceil(low T) and at most
+    floor(high T) rows. When the method's own choice does so, it stands. Else the counts by group
+    are moved to the nearest ones allowed (:func:`project`), and the method chooses that many rows
+    within each group, as from a pool of its own, but in the clusters of the whole pool where the
+    method has centroids. Cluster numbers then count on from group to group.
 
     Raises ValueError when no counts obey the limits, naming the group, or when the method does not
     choose as many rows as asked.
     """
     free = method(pool, request)
+    total = len(free.indices)
+    limits = limits(total) if callable(limits) else limits
     names = sorted({*groups, *limits})
     number = {name: place for place, name in enumerate(names)}
     labels = np.array([number[name] for name in groups], dtype=np.int64)
     counts = np.bincount(labels[free.indices], minlength=len(names))
-    total = len(free.indices)
     low, high = _bounds(names, np.bincount(labels, minlength=len(names)), total, limits)
     if ((low <= counts) & (counts <= high)).all():
         return free
@@ -182,6 +200,7 @@ def take(pool: Pool, rows: Positions) -> Pool:
         embeddings=None if pool.embeddings is None else pool.embeddings[rows],
         groups=None if pool.groups is None else [pool.groups[row] for row in rows],
         arrival=None if pool.arrival is None else pool.arrival[rows],
+        skills=None if pool.skills is None else [pool.skills[row] for row in rows],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ from selection.centroids import Centroids
 from selection.choice import Choice, Method, Request
 from selection.pool import Matrix, Pool, Positions
 from selection.registry import lookup
-from selection.replay import age_groups, age_limits, choose_within, group_limits
+from selection.replay import (
+    age_groups,
+    age_limits,
+    choose_within,
+    group_limits,
+    skill_limits,
+)
 from selection.sampling import SAMPLING
 from selection.scorer import RULES
 from selection.words import check_word
@@ -58,6 +65,7 @@ def select(
     floors: Mapping[str, float] | None = None,
     ceilings: Mapping[str, float] | None = None,
     old: Sequence[float] | None = None,
+    skill_floor: float = 0.0,
 ) -> Selection:
     """The rows of the pool to train on: min(budget, n) of them, unless the method says otherwise.
 
@@ -69,8 +77,9 @@ def select(
     Methods that cluster take the ``centroids`` of an earlier selection, to use instead of new ones.
 
     ``floors`` and ``ceilings`` bound the share that a group of Pool.groups has of the chosen rows,
-    ``old`` (least, largest) that of all rows before the newest arrival, as
-    :func:`selection.replay.choose_within` says; one or the other.
+    ``old`` (least, largest) that of all rows before the newest arrival, ``skill_floor`` is the
+    least share of each of Pool.skills, as :func:`selection.replay.choose_within` and
+    :func:`selection.replay.skill_limits` say; one of the three.
 
     Raises ValueError for an unknown method or option (with the nearest name), a negative budget,
     shares that cannot be kept, or a column that the method needs and the pool lacks.
@@ -83,7 +92,7 @@ def select(
     request = Request(
         whole_number("budget", budget), seed, clusters, scorer, budgets, sampling, centroids
     )
-    choice = _choice(run, pool, request, floors or {}, ceilings or {}, old)
+    choice = _choice(run, pool, request, floors or {}, ceilings or {}, old, skill_floor)
     if centroids is not None and choice.centroids is None:
         raise ValueError(f"method {method!r} takes no centroids")
     return _selection(pool, choice, method, request.budget)
@@ -96,8 +105,18 @@ def _choice(
     floors: Mapping[str, float],
     ceilings: Mapping[str, float],
     old: Sequence[float] | None,
+    skill_floor: float,
 ) -> Choice:
     """The choice of the method, within the shares that are asked for."""
+    if skill_floor:
+        if floors or ceilings or old is not None:
+            raise ValueError("skill_floor cannot be combined with floors, ceilings or old")
+        if not 0 < skill_floor <= 1:
+            raise ValueError(f"skill_floor must be a share between 0 and 1 (seen: {skill_floor})")
+        if pool.skills is None:
+            raise ValueError("skill_floor needs the skill of every row (Pool.skills)")
+        of_skills = partial(skill_limits, pool.skills, skill_floor)
+        return choose_within(method, pool, request, pool.skills, of_skills)
     if old is not None:
         if floors or ceilings:
             raise ValueError("old cannot be combined with floors or ceilings of groups")

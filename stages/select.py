@@ -131,6 +131,7 @@ def _chosen(pool: Pool, settings: Select, seed: int, centroids: Centroids | None
         floors=settings.floors,
         ceilings=settings.ceilings,
         old=None if old == OldShare() else (old.least, old.most),
+        skill_floor=settings.skill_floor,
     )
 
 
@@ -161,7 +162,9 @@ def _candidates(pool: PoolTable, featurize: Work | None, kind: str) -> _Candidat
 
 def _pool_of(rows: PoolTable, **columns: Any) -> Pool:
     groups, arrival = rows.strings("dataset"), rows.numbers("arrived")
-    return Pool(rows.uids, groups=groups, arrival=arrival, **columns)
+    pairs = zip(rows.strings("skill"), groups, strict=True)
+    skills = [skill or dataset for skill, dataset in pairs]
+    return Pool(rows.uids, groups=groups, arrival=arrival, skills=skills, **columns)
 
 
 def selection_table(rows: PoolTable, table: pa.Table) -> pa.Table:

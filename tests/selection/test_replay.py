@@ -137,3 +137,58 @@ def test_the_first_step_has_no_old_rows() -> None:
         select(first, 1, method="random", old=(0.1, 0.5))
     with pytest.raises(ValueError, match="needs the arrival step"):
         select(Pool(["a"]), 1, method="random", old=(0.0, 0.5))
+
+
+def with_skills() -> Pool:
+    """Two hundred rows: a common skill, one of twelve rows, one of two that come last."""
+    skills = ["common"] * 186 + ["rare"] * 12 + ["new"] * 2
+    arrival = np.array([1] * 150 + [2] * 50)
+    return Pool([f"r{i}" for i in range(200)], arrival=arrival, skills=skills)
+
+
+def test_every_skill_gets_its_floor() -> None:
+    def rows(**options: float) -> list[int]:
+        chosen = select(with_skills(), 40, "random", **options).indices
+        return np.bincount(np.searchsorted([186, 198], chosen, side="right"), minlength=3).tolist()
+
+    assert rows()[1] < 5 and rows()[2] < 2
+    assert rows(skill_floor=0.12) == [33, 5, 2]  # ceil(4.8), and all that there are
+
+
+def test_sequential_takes_old_rows_of_old_skills_alone() -> None:
+    skills = ["old"] * 50 + ["both"] * 50 + ["new"] * 50
+    arrival = np.repeat([1, 1, 2, 2], [50, 25, 25, 50])
+    pool = Pool([f"r{i}" for i in range(150)], arrival=arrival, skills=skills)
+    chosen = select(pool, 30, "sequential", skill_floor=0.1).indices
+    old, earlier = (chosen < 50).sum(), ((chosen >= 50) & (chosen < 75)).sum()
+    assert (old, earlier, len(chosen)) == (3, 0, 30)
+
+
+def test_skills_too_many_for_the_floor_share_alike() -> None:
+    skills = [f"s{i // 4}" for i in range(40)]
+    pool = Pool([f"r{i}" for i in range(40)], skills=skills)
+    chosen = select(pool, 25, "random", skill_floor=0.3)
+    counts = np.bincount(chosen.indices // 4, minlength=10)
+    assert counts.min() >= 2 and counts.sum() == 25
+    few = select(pool, 5, "random", skill_floor=0.3)
+    assert len(few.indices) == 5
+
+
+def test_a_choice_that_keeps_the_floor_stands() -> None:
+    pool = Pool([f"r{i}" for i in range(200)], skills=["a"] * 100 + ["b"] * 100)
+    plain, bound = select(pool, 80, "random"), select(pool, 80, "random", skill_floor=0.2)
+    assert bound.indices.tolist() == plain.indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"skill_floor": 0.1, "old": (0, 1)}, "skill_floor cannot be combined"),
+        ({"skill_floor": 1.5}, "must be a share"),
+    ],
+)
+def test_floors_that_make_no_sense(options: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        select(with_skills(), 10, "random", **options)
+    with pytest.raises(ValueError, match="needs the skill of every row"):
+        select(Pool(["a", "b"]), 1, "random", skill_floor=0.5)
