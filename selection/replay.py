@@ -56,7 +56,7 @@ def age_limits(old: Sequence[float]) -> Limits:
 
 
 def skill_limits(skills: Sequence[str], floor: float, total: int) -> Limits:
-    """Of every skill at least ceil(floor T) of T rows.
+    """Of every skill at least ceil(floor T) of T rows; ``skills`` has a name for each row of it.
 
     Less where it has no more, and an equal part of them all where that would be too many.
     """
@@ -65,6 +65,17 @@ def skill_limits(skills: Sequence[str], floor: float, total: int) -> Limits:
     return {
         skill: ShareRange(Fraction(min(rows, size), max(1, total))) for skill, size in sizes.items()
     }
+
+
+def latest_of_skills(pool: Pool) -> list[str]:
+    """The skill of each row than which no later one of the same skill has come."""
+    if pool.skills is None or pool.arrival is None:
+        raise ValueError("this needs skill and arrival step of every row (Pool.skills, .arrival)")
+    pairs = list(zip(pool.skills, pool.arrival.tolist(), strict=True))
+    latest: dict[str, int] = {}
+    for skill, arrival in pairs:
+        latest[skill] = max(arrival, latest.get(skill, arrival))
+    return [skill for skill, arrival in pairs if arrival == latest[skill]]
 
 
 def _check(limits: Limits) -> None:

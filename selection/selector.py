@@ -17,6 +17,7 @@ from selection.allotment import BUDGETS
 from selection.budget import whole_number
 from selection.centroids import Centroids
 from selection.choice import Choice, Method, Request
+from selection.methods import sequential_rows
 from selection.pool import Matrix, Pool, Positions
 from selection.registry import lookup
 from selection.replay import (
@@ -24,6 +25,7 @@ from selection.replay import (
     age_limits,
     choose_within,
     group_limits,
+    latest_of_skills,
     skill_limits,
 )
 from selection.sampling import SAMPLING
@@ -115,7 +117,9 @@ def _choice(
             raise ValueError(f"skill_floor must be a share between 0 and 1 (seen: {skill_floor})")
         if pool.skills is None:
             raise ValueError("skill_floor needs the skill of every row (Pool.skills)")
-        of_skills = partial(skill_limits, pool.skills, skill_floor)
+        # Of a skill's rows, too, sequential takes those that came last alone.
+        taken = latest_of_skills(pool) if method is sequential_rows else pool.skills
+        of_skills = partial(skill_limits, taken, skill_floor)
         return choose_within(method, pool, request, pool.skills, of_skills)
     if old is not None:
         if floors or ceilings:

@@ -268,6 +268,10 @@ def test_options_of_the_selection_are_checked(mistakes, select, message):
          " ceilings"),
         ("{old: {most: 0.5}, ceilings: {llava: 0.1}}", "old: cannot be combined with floors or"
          " ceilings"),
+        ("{old: {most: 0.5}, skill_floor: 0.1}", "skill_floor: cannot be combined with floors,"
+         " ceilings or old"),
+        ("{floors: {llava: 0.1}, skill_floor: 0.1}", "skill_floor: cannot be combined with floors,"
+         " ceilings or old"),
         ("{floors: {llava: 0.6, mantis: 0.5}}", "floors: the floors add up to 1.1, more than all"
          " rows"),
         ("{floors: {llava: 0.6}, ceilings: {llava: 0.5}}", "ceilings.llava: 0.5 is below the floor,"
@@ -295,6 +299,10 @@ def test_shares_of_a_recipe(write):
     assert select.ceilings == {"llava": 0.5}
     old = load_recipe(write(SELECT), ["select.old.most=0.5", "select.method=random"]).select.old
     assert (old.least, old.most) == (0.0, 0.5)
+    plain, bound = (load_recipe(write(SELECT), more) for more in ([], ["select.skill_floor=0.03"]))
+    assert bound.select.skill_floor == 0.03
+    assert "skill_floor" not in plain.select.lasting()
+    assert bound.select.lasting() == plain.select.lasting() | {"skill_floor": 0.03}
 
 
 def test_the_perplexity_is_told_only_where_it_is_not_the_usual_one(write):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -180,6 +181,24 @@ def test_shares_are_kept_from_the_second_step_on(world: World) -> None:
     assert second["share"] == {"llava": 3, "m3it": 9}
     assert third["share"]["m3it"] >= 6
     assert max(third["share"]["llava"], third["share"]["mantis"]) <= 3
+
+
+def test_skills_are_those_that_rows_name_or_else_their_tasks(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    rows = [pool_row(f"{task}:{n:02d}") for task in TASKS for n in range(ROWS)]
+    named = [
+        replace(row, sample=replace(row.sample, skill="count" if place % ROWS == 0 else None))
+        for place, row in enumerate(rows)
+    ]
+    write_pool(tmp_path / "3-ingest" / "pool.parquet", PoolTable.from_rows(named))
+    third = world.works("skills", method="sequential", skill_floor=0.2)[2]
+    third.run(Silent())
+    found = pq.read_table(third.folder / "selection.parquet")
+    skills = [
+        s or d for s, d in zip(*(found[k].to_pylist() for k in ("skill", "dataset")), strict=True)
+    ]
+    # ceil(0.2 x 12) of each task; of the skill, which all have, the newest row alone.
+    assert Counter(skills) == {"llava": 3, "m3it": 3, "mantis": 5, "count": 1}
 
 
 def test_the_rules_of_the_clusters_reach_the_library(world: World) -> None:
