@@ -198,6 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    replay = json.loads((ROOT / "docs" / "replay.json").read_text())
     found = {
         "missing": [c.name for c in wanted if c not in there and c.way != "multitask"],
         "cells": cells,
@@ -205,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     options.table.write_text(json.dumps({"cells": cells}, indent=1) + "\n")
     options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(page_of(found))
+    options.out.with_suffix(".md").write_text(page_of(found, replay))
     return 0
 
 

@@ -48,13 +48,47 @@ _KINDS = {
 }
 
 
-def page_of(found: Mapping[str, Any]) -> str:
-    """The whole page."""
+_FIGURES = {
+    "average_accuracy": "final average accuracy",
+    "forgetting_end_drop": "forgetting (end-drop)",
+    "rare_skill_accuracy": "rare skills",
+    "learning_accuracy": "accuracy when learned",
+}
+_REPLAY = """\
+## Replay by what is expected
+
+Sequential training with a tenth of old rows, {seeds} seeds: at random, or first those of the skills
+that would fall furthest without, by the table (`scripts/study_replay.py`,
+[replay.json](replay.json)). Means with 95 % intervals by Student's t over seeds; differences are
+paired.
+"""
+
+
+def page_of(found: Mapping[str, Any], replay: Mapping[str, Any]) -> str:
+    """The whole page; ``replay`` is docs/replay.json."""
     parts = [_HEAD]
     if found["missing"]:
         parts.append("**Not complete**: what is missing is named in expected_drops.json.\n")
     parts += [_table(found["cells"]), _USE, "## How far it holds\n", _sentence(found["held"])]
-    return "\n".join([*parts, _kinds(found["held"]), _LIMITS])
+    parts += [_kinds(found["held"]), _LIMITS, _REPLAY.format(**replay), _arms(replay)]
+    return "\n".join(parts)
+
+
+def _arms(replay: Mapping[str, Any]) -> str:
+    named = {"fixed": "at random", "expected": "by expected drops"}
+    rows = [
+        {"arm": named[arm]}
+        | {
+            name: f"{one['mean']:.1f} ({one['low']:.1f} to {one['high']:.1f})"
+            for name, one in figures.items()
+        }
+        for arm, figures in replay["arms"].items()
+    ]
+    told = {
+        name: f"{one['mean']:+.1f} ± {one['high'] - one['mean']:.1f}"
+        for name, one in replay["difference"].items()
+    }
+    return markdown({"arm": "old rows", **_FIGURES}, [*rows, {"arm": "difference", **told}])
 
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> str:

@@ -57,7 +57,7 @@ def test_each_case_is_told_by_those_of_other_groups() -> None:
 
 def test_runs_trained_otherwise_stay_out_of_the_table() -> None:
     known, aside = study_drops.cells_of(study_plan.read_plan())
-    assert len(known) + len(aside) == 182
+    assert len(known) + len(aside) == 188
     assert {cell.way.partition("-")[2] for cell in aside} == {
         *("low-rate", "attention", "ema", "interpolate")
     }
@@ -66,6 +66,7 @@ def test_runs_trained_otherwise_stay_out_of_the_table() -> None:
 def test_the_page_and_what_is_shipped_are_those_of_the_numbers() -> None:
     found = json.loads((ROOT / "docs" / "expected_drops.json").read_text())
     page = (ROOT / "docs" / "expected_drops.md").read_text()
-    assert study_drops_page.page_of(found) == page
+    replay = json.loads((ROOT / "docs" / "replay.json").read_text())
+    assert study_drops_page.page_of(found, replay) == page
     shipped = json.loads(Path(drops.__file__).with_suffix(".json").read_text())
     assert shipped == {"cells": found["cells"]}
