@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adaptinf.errors import UserError
@@ -14,6 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import study_drops  # noqa: E402
 import study_drops_page  # noqa: E402
+import study_replay  # noqa: E402
 from study_drops import Case, held, table_of  # noqa: E402
 
 import study_plan  # noqa: E402
@@ -70,3 +72,24 @@ def test_the_page_and_what_is_shipped_are_those_of_the_numbers() -> None:
     assert study_drops_page.page_of(found, replay) == page
     shipped = json.loads(Path(drops.__file__).with_suffix(".json").read_text())
     assert shipped == {"cells": found["cells"]}
+
+
+def test_old_rows_that_spare_most_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two skills fall by 90 without a row and by 10 with one in a hundred; one never falls."""
+    points = {0: 90.0, 1: 50.0, 2: 10.0, 3: 5.0, 4: 5.0}
+    monkeypatch.setattr(
+        study_replay, "expected_drop", lambda cell: (points[cell[1]] if cell[0] else 0.0, 1)
+    )
+    skills = {
+        "high": ([80.0], np.arange(0, 10)),
+        "twice": ([80.0, 70.0], np.arange(10, 20)),
+        "low": ([5.0], np.arange(20, 30)),
+    }
+    monkeypatch.setattr(study_replay, "_skills", lambda *_: skills)
+    old = np.arange(30)[::-1]
+    # Of 200 rows one in a hundred is two: the pair of benchmarks first, then the other skill; what
+    # is left of five goes to the pair's next band, which is too far, and so to the rest in order.
+    order = study_replay.order_by_drops(None, old, None, (), 5, 200)
+    assert sorted(order[:4].tolist()) == [0, 1, 10, 11]
+    assert order[4:].tolist() == [row for row in old.tolist() if row not in (0, 1, 10, 11)]
+    assert study_replay.order_by_drops(None, old, None, (), 1, 200)[0] == 10

@@ -46,7 +46,8 @@ class Standing:
     @property
     def cell(self) -> Cell:
         """Where it stands in the table."""
-        return bisect_right(LEVELS, self.level), bisect_right(SHARES, self.rows / self.selected)
+        share = self.rows / max(1, self.selected)
+        return bisect_right(LEVELS, self.level), bisect_right(SHARES, share)
 
 
 @dataclass(frozen=True, slots=True)
