@@ -253,9 +253,10 @@ class Featurize(Section):
     fraction of the depth such as 0.5."""
     dim: Count = 1024
     """Length of a projected gradient."""
-    gradients: Literal["auto", "adapter", "weights", "zero-order"] = "auto"
+    gradients: Literal["auto", "adapter", "weights", "zero-order", "none"] = "auto"
     """Of what they are: the layer's LoRA matrices (adapter), its own weights, or the first where
-    there are such (auto); zero-order: estimates from losses alone, at 33 forward passes a row."""
+    there are such (auto); zero-order: estimates from losses alone, at 33 forward passes a row;
+    none: no backward pass, for a selection by embeddings, or by a score other than grand."""
     grounding: Literal["blank", "drop"] | None = "blank"
     """How images are taken away for image grounding: blank pixels, or no image tokens; null: that
     score is not computed."""
@@ -682,6 +683,25 @@ class Recipe(Section):
             what = "needs image grounding, but featurize.grounding is null; give blank or drop"
             named = ("image-grounding", "image_grounding")
             _refuse({(key,): f"{name!r} {what}" for key, name in chosen.items() if name in named})
+        return select
+
+    @field_validator("select")
+    @classmethod
+    def _gradients_are_computed(cls, select: Select, info: ValidationInfo) -> Select:
+        """Without gradients rows are clustered by embeddings, and grand is not known."""
+        if info.data.get("featurize", Featurize()).gradients != "none":
+            return select
+        what = "needs gradients, but featurize.gradients is none"
+        chosen = {"method": select.method, "scorer": select.scorer}
+        faults: dict[_Loc, str] = {
+            (key,): f"'grand' {what}; give auto" for key, name in chosen.items() if name == "grand"
+        }
+        if select.features != "embeddings" and select.method in (
+            *import_module("selection.names").CLUSTERED,
+            "d2",
+        ):
+            faults["features",] = f"{select.features!r} {what}; give embeddings here, or auto there"
+        _refuse(faults)
         return select
 
     @field_validator("select")

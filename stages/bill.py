@@ -174,12 +174,13 @@ class _Meter:
         settings = self._recipe.featurize
         layers = self._shape.text_layers
         above = layers - layer_index(settings.layer, layers)
-        width = settings.dim + self._shape.hidden
+        bare = settings.gradients == "none"
+        width = (1 if bare else settings.dim) + self._shape.hidden
         return Load(
             rows.scored.number,
             self._passes.featurize * rows.scored.tokens + self._encoding(rows.scored.number),
             disk=rows.candidates.number * (2 * width + _SCORE_BYTES),
-            memory=self._weights + self._activations(settings.batch_tokens, above),
+            memory=self._weights + self._activations(settings.batch_tokens, 1 if bare else above),
         )
 
     def select(self, rows: StepRows) -> Load:

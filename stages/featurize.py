@@ -137,7 +137,7 @@ def _featurize(
 
         def opened(place: Path) -> FeatureStore:
             return FeatureStore.open(
-                place, len(candidates), settings.dim, hidden, batches, described
+                place, len(candidates), extractor.dim, hidden, batches, described
             )
 
         if donor and ranks.leads:

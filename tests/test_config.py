@@ -188,6 +188,22 @@ def test_gradients_of_loras_matrices_need_a_route_that_has_them(write, mistakes,
     ]
 
 
+def test_a_selection_that_reads_gradients_needs_them(write, mistakes):
+    bare = f"{LEAST}featurize: {{gradients: none}}\n"
+    assert mistakes(bare + "select: {scorer: grand}\n") == [
+        "recipe.yaml:5: select.features: 'gradients' needs gradients, but featurize.gradients is"
+        " none; give embeddings here, or auto there",
+        "recipe.yaml:5: select.scorer: 'grand' needs gradients, but featurize.gradients is none;"
+        " give auto",
+    ]
+    assert mistakes(bare + "select: {method: grand}\n") == [
+        "recipe.yaml:5: select.method: 'grand' needs gradients, but featurize.gradients is none;"
+        " give auto",
+    ]
+    for method in ("{features: embeddings}", "{method: el2n}", "{method: random}"):
+        assert load_recipe(write(f"{bare}select: {method}\n")).featurize.gradients == "none"
+
+
 def test_deepspeed_is_a_preset_or_a_file(write, mistakes):
     text = LEAST + "train: {deepspeed: zero-3}\n"
     where = "recipe.yaml:4: train.deepspeed: "

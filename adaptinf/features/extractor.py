@@ -17,6 +17,7 @@ from adaptinf.features.gradients import (
     BackwardGradients,
     GradientSource,
     Kind,
+    NoGradients,
     ZeroOrderGradients,
 )
 from adaptinf.features.grounding import UnseenLosses, Way
@@ -88,7 +89,8 @@ class FeatureExtractor:
 
         ``gradients`` are those of LoRA's matrices ("adapter", as in the paper), of the model's own
         ("weights": under any adapter or none; half of a fresh LoRA's are zero), the first where
-        there are such and else the second ("auto"), or "zero-order" estimates of the first.
+        there are such and else the second ("auto"), "zero-order" estimates of the first, or "none":
+        no backward pass, gradients of one zero each, and NaN for norms and grand.
         Embeddings are means over "answer", "text" or "image" tokens, of the last hidden states or
         of what another layer gives. ``perplexity`` is exp of the mean NLL of a row's answer tokens
         ("exp-mean") or the mean of exp of each ("mean-exp"); image grounding stays a ratio of the
@@ -113,8 +115,13 @@ class FeatureExtractor:
 
     @property
     def kind(self) -> Kind:
-        """What the gradients are of: adapter, weights or zero-order."""
+        """What the gradients are of: adapter, weights, zero-order or none."""
         return self._gradients.kind
+
+    @property
+    def dim(self) -> int:
+        """Length of a row's gradient, as it is given."""
+        return self._gradients.dim
 
     @contextmanager
     def model_unchanged(self) -> Iterator[None]:
@@ -126,8 +133,8 @@ class FeatureExtractor:
         """The features of a batch: what the processor gives, and ``labels`` [b, T].
 
         Labels are -100 where no answer token stands; rows may be padded on either side. Costs a
-        forward pass, a backward pass down to the chosen layer and, for the rows with an image, a
-        second forward pass without gradient.
+        forward pass, a backward pass down to the chosen layer (unless no gradients are wanted) and,
+        for the rows with an image, a second forward pass without gradient.
 
         Raises:
             ValueError: there are image tokens but no pixels.
@@ -150,6 +157,8 @@ class FeatureExtractor:
         )
 
     def _source(self, layers: nn.ModuleList, kind: Kind, sketch: GradientSketch) -> GradientSource:
+        if kind == "none":
+            return NoGradients(layers, self._forward)
         if kind == "zero-order":
             return ZeroOrderGradients(layers, self.layer, self._forward, sketch)
         return BackwardGradients(layers, self.layer, kind, self._forward, sketch)

@@ -18,7 +18,7 @@ from adaptinf.features.inputs import Batch
 from adaptinf.features.sketch import GradientSketch, random_signs
 from adaptinf.features.taps import LayerTaps, LoraPair, Matrices, lora_pairs
 
-Kind = Literal["auto", "adapter", "weights", "zero-order"]
+Kind = Literal["auto", "adapter", "weights", "zero-order", "none"]
 
 # Half precision loses signals below 6e-8; a power of two is taken out again without rounding.
 _HALF_SCALE = 1024.0
@@ -37,9 +37,10 @@ class Gradients:
 
 
 class GradientSource(Protocol):
-    """Where gradients come from; ``kind`` says of what they are."""
+    """Where gradients come from; ``kind`` says of what they are, ``dim`` how long a sketch is."""
 
     kind: Kind
+    dim: int
 
     def __call__(self, rows: Batch, read: Tensor) -> Gradients:
         """Gradients of a batch; of its last hidden states those at ``read`` [b, T] will be used."""
@@ -66,6 +67,7 @@ class BackwardGradients:
         self._ending = Ending(layers, layer)
         self._forward = forward
         self._sketch = sketch
+        self.dim = sketch.dim
         self.kind: Kind = self._taps.matrices
 
     def __call__(self, rows: Batch, read: Tensor) -> Gradients:
@@ -85,6 +87,25 @@ class BackwardGradients:
             sketch += part
             norms.append(norm)
         return sketch, torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+class NoGradients:
+    """For those who read none: a forward pass alone. Sketches are one zero, norms NaN."""
+
+    kind: Kind = "none"
+    dim = 1
+
+    def __init__(self, layers: Sequence[nn.Module], forward: Forward) -> None:
+        """Of a text model's ``layers``."""
+        self._ending = Ending(layers)
+        self._forward = forward
+
+    def __call__(self, rows: Batch, read: Tensor) -> Gradients:
+        """One forward pass."""
+        with torch.no_grad(), self._ending.only_at(read):
+            seen = self._forward(rows)
+        losses = seen.losses
+        return Gradients(losses.new_zeros(len(losses), 1), torch.full_like(losses, torch.nan), seen)
 
 
 class ZeroOrderGradients:
@@ -117,6 +138,7 @@ class ZeroOrderGradients:
             )
         self._forward = forward
         self._sketch = sketch
+        self.dim = sketch.dim
 
     def __call__(self, rows: Batch, read: Tensor) -> Gradients:
         """One forward pass as the model is, and two for every direction."""

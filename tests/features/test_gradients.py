@@ -105,6 +105,21 @@ def test_auto_takes_the_adapters_matrices_where_there_are_such(llava, rows, coll
     assert torch.equal(auto(collate(rows)).gradients, adapter.gradients)
 
 
+@pytest.mark.parametrize("layer", [0, "last"])
+def test_without_gradients_all_else_is_as_with_them(llava, rows, collate, layer):
+    told = FeatureExtractor(llava, layer, gradients="adapter")(collate(rows))
+    extractor = FeatureExtractor(llava, layer, gradients="none")
+    bare = extractor(collate(rows))
+    assert (extractor.kind, extractor.dim) == ("none", 1)
+    assert torch.equal(bare.gradients, torch.zeros(len(rows), 1))
+    assert bare.gradient_norms.isnan().all() and bare.scores["grand"].isnan().all()
+    torch.testing.assert_close(bare.embeddings, told.embeddings)
+    assert torch.equal(bare.n_answer, told.n_answer)
+    for name in ("perplexity", "el2n", "entropy", "image_grounding"):
+        assert bare.scores[name].isfinite().any()
+        torch.testing.assert_close(bare.scores[name], told.scores[name], equal_nan=True)
+
+
 @pytest.mark.parametrize("tokens", [3, 40])
 def test_norms_and_projections_need_no_gradient_to_be_formed(tokens):
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from config import Featurize
+from adaptinf.console import make_console
+from adaptinf.features.store import load_embeddings, load_gradients, load_scores
+from config import Featurize, Recipe
 from stages import featurize
+from stages.manager import open_context, run_lifelong
+from stages.sharing import share_stages
 
 E = math.e
 
@@ -68,3 +73,28 @@ def test_drift_is_the_mean_change_of_log_perplexity(tmp_path: Path) -> None:
     assert found.drift == pytest.approx({"a": 0.375, "b": 0.04})
     # Places before: b:0 is 3, b:1 is 1. Of a all are stale, and c:0 is new.
     assert found.reused.tolist() == [-1, 3, -1, 1, -1]
+
+
+def test_a_run_by_embeddings_needs_no_gradients(
+    undisturbed: Path, tmp_path: Path, recipe_dict: dict
+) -> None:
+    """The first step of a run, whose base answers come from one that has gradients."""
+    run, other = tmp_path / "run", undisturbed
+    bare = recipe_dict | {
+        "output_dir": str(run),
+        "tasks": [{"dataset": "mantis"}],
+        "featurize": {**recipe_dict["featurize"], "gradients": "none"},
+        "select": {"budget": 4, "features": "embeddings"},
+    }
+    recipe = Recipe(**bare)
+    share_stages(open_context(recipe), [other])
+    run_lifelong(recipe, make_console(None))
+    folder = run / "steps" / "1-mantis" / "featurize"
+    assert json.loads((folder / "manifest.json").read_text())["settings"]["gradients"] == "none"
+    scores = load_scores(folder)
+    assert load_gradients(folder).shape == (scores.num_rows, 1)
+    assert load_embeddings(folder).shape[1] > 1
+    assert np.isnan(scores["grand"].to_numpy()).all()
+    summary = json.loads((folder.parent / "select" / "summary.json").read_text())
+    assert summary["selected"] == 4
+    assert all("grand" not in cluster["entropies"] for cluster in summary["clusters"])
