@@ -16,7 +16,10 @@ FIGURES = {
     "choosing_and_training_seconds": "choosing and training, CPU s",
 }
 
-BRIEF = ("sequential", "random", "random-replay", "adapt-inf", "multitask")
+BRIEF = (
+    *("sequential", "random", "random-replay", "adapt-inf", "multitask"),
+    *("random-floors", "adapt-inf-floors"),
+)
 """Ways of the front page."""
 
 _HEAD = """\
@@ -46,14 +49,20 @@ def brief_of(results: Mapping[str, Any]) -> str:
     figures = ("average_accuracy", "forgetting_end_drop", "rare_skill_accuracy")
     heads = {"method": "selection", **{figure: FIGURES[figure] for figure in figures}}
     heads["selection_cost_share"] = FIGURES["selection_cost_share"]
+    summary = {"rows": results["summary"], "seeds": results["seeds"]}
+    found = {
+        row["method"]: (row, table["seeds"])
+        for table in (*reversed(results["tables"]), summary)
+        for row in table["rows"]
+        if row["method"] in BRIEF
+    }
     rows = [
         {
             **{figure: _ranged(row[figure], 1) for figure in figures},
-            "method": _named(row, results["seeds"]),
+            "method": _named(row, seeds),
         }
         | {"selection_cost_share": _ranged(row["selection_cost_share"], 2).split(" (")[0]}
-        for row in results["summary"]
-        if row["method"] in BRIEF
+        for row, seeds in (found[method] for method in BRIEF if method in found)
     ]
     return markdown(heads, rows)
 

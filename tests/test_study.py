@@ -161,12 +161,21 @@ def test_the_best_recipe_is_what_the_results_say() -> None:
     apart = row["average_accuracy"]["vs_random-equal-cost"]
     assert row["seeds"] == 5
     assert apart["high"] < 0
+    for name, way, other in (
+        ("floors", "random-floors", "random"),
+        ("floors-equal-cost", "random-equal-cost-floors", "random-equal-cost"),
+    ):
+        [table] = [table for table in results["tables"] if table["name"] == name]
+        [row] = [row for row in table["rows"] if row["method"] == way]
+        assert row["seeds"] == 5
+        assert row["average_accuracy"][f"vs_{other}"]["low"] > 0
     best = load_recipe(ROOT / "configs/best.yaml")
-    told = plan.ways["random-equal-cost"]
-    assert (best.select.method, best.select.budget) == (
-        told["select.method"],
-        told["select.budget"],
-    )
+    told = plan.ways["random-equal-cost-floors"]
+    assert told == {
+        "select.method": best.select.method,
+        "select.budget": best.select.budget,
+        "select.skill_floor": best.select.skill_floor,
+    }
     base = load_recipe(study_plan.BASE)
     for section in ("adapter", "train", "model"):
         assert getattr(best, section) == getattr(base, section)
