@@ -188,8 +188,8 @@ def test_merged_models_answer_as_the_run_s_do(run: Path, tasks: Path, bridge: Br
     ("route", "more"),
     [
         ({"route": "mixlora", "num_experts": 8}, ()),
-        ({"route": "adem"}, ()),
-        ({}, ("--live",)),
+        pytest.param({"route": "adem"}, (), marks=pytest.mark.slow),
+        pytest.param({}, ("--live",), marks=pytest.mark.slow),
     ],
     ids=["mixlora", "adem", "lora asked to be live"],
 )
