@@ -59,7 +59,7 @@ def test_each_case_is_told_by_those_of_other_groups() -> None:
 
 def test_runs_trained_otherwise_stay_out_of_the_table() -> None:
     known, aside = study_drops.cells_of(study_plan.read_plan())
-    assert len(known) + len(aside) == 188
+    assert len(known) + len(aside) == 193
     assert {cell.way.partition("-")[2] for cell in aside} == {
         *("low-rate", "attention", "ema", "interpolate")
     }
