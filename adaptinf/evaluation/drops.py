@@ -1,8 +1,8 @@
 """What a coming step is expected to cost each skill: how far such skills fell in the study.
 
 A benchmark is looked up by its level, the score before the step, and by its share of the rows that
-the step trains on. ``drops.json``, which ``scripts/study_forecast.py`` writes, holds the mean drop
-in each cell of such a table; ``docs/forecast.md`` tells how far it holds.
+the step trains on. ``drops.json``, which ``scripts/study_drops.py`` writes, holds the mean drop in
+each cell of such a table; ``docs/expected_drops.md`` tells how far it holds.
 """
 
 from __future__ import annotations
