@@ -29,7 +29,7 @@ import stages.walk
 from adaptinf.console import make_console, quiet_libraries
 from adaptinf.data.pool import read_pool
 from adaptinf.evaluation.answered import read_matrix, step_folder
-from adaptinf.evaluation.drops import SHARES, Standing, expected_drop, names_its_skill, own_rows
+from adaptinf.evaluation.drops import SHARES, Standing, expected_drop, named_skills, own_rows
 from adaptinf.evaluation.matrix import AccuracyMatrix
 from config import load_recipe
 from selection import Pool, select
@@ -125,12 +125,13 @@ def _skills(
 ) -> dict[str, tuple[list[float], NDArray[np.int64]]]:
     """Levels of the benchmarks that have the same rows, and those rows in their order."""
     number, found = len(steps), {}
+    named = named_skills(steps, {column.learned_at for column in matrix.benchmarks})
     for column, level in zip(matrix.benchmarks, matrix.scores[number - 1].tolist(), strict=True):
         learned = column.learned_at
         if learned is not None and learned < number:
-            taught = steps[learned - 1]
-            name = column.skill if names_its_skill(column, taught) else taught.name
-            own = own_rows(rows, column, taught)
+            own_name = column.skill in named[learned]
+            name = column.skill if own_name else steps[learned - 1].name
+            own = own_rows(rows, column, named)
             found.setdefault(name, ([], old[own[old]]))[0].append(level)
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,9 @@ LEVELS = (20.0, 40.0, 60.0, 80.0)
 """Where a new band of level begins, percent."""
 SHARES = (1e-9, 0.01, 0.03, 0.1)
 """Where a new band of share begins; before the first is no row at all."""
+
+Named = Mapping[int | None, frozenset[str]]
+"""Skills by the number of a step."""
 
 Cell = tuple[int, int]
 """A band of level and a band of share, counted from 0."""
@@ -75,35 +78,41 @@ def expected_drops(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Expect
 
 def standings(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Standing]:
     """Of every accuracy that was taught before the last of these steps, in the matrix's order."""
-    selected = _selected(steps[-1])
+    chosen = steps[-1] / "select" / "selection.parquet"
+    selected = pq.read_table(chosen, columns=["skill", "arrived"])
+    named = named_skills(steps, {column.learned_at for column in matrix.benchmarks})
     levels = matrix.scores[len(steps) - 1].tolist()
     found = []
     for column, level in zip(matrix.benchmarks, levels, strict=True):
         learned = column.learned_at
         if column.kind == ACCURACY and learned is not None and learned < len(steps):
-            rows = int(own_rows(selected, column, steps[learned - 1]).sum())
+            rows = int(own_rows(selected, column, named).sum())
             found.append(Standing(column.name, level, rows, selected.num_rows))
     return found
 
 
-def own_rows(rows: pa.Table, column: BenchmarkColumn, taught: Path) -> NDArray[np.bool_]:
+def own_rows(rows: pa.Table, column: BenchmarkColumn, named: Named) -> NDArray[np.bool_]:
     """Which of these rows, with ``skill`` and ``arrived``, are a benchmark's own [n].
 
-    Those that name its skill; where no row of the dataset that first taught it does, in the folder
-    of that step, all of that dataset's as well.
+    Those that name its skill; where no row that came with the step that taught it does, all of
+    those that came with it as well.
     """
     own = pc.fill_null(pc.equal(rows["skill"], column.skill), False)
-    if not names_its_skill(column, taught):
+    if column.skill not in named[column.learned_at]:
         own = pc.or_(own, pc.equal(rows["arrived"], column.learned_at))
     mask: NDArray[np.bool_] = own.to_numpy()
     return mask
 
 
-def names_its_skill(column: BenchmarkColumn, taught: Path) -> bool:
-    """Whether a row that came with the step that taught a benchmark names its skill."""
-    came = (pc.field("arrived") == column.learned_at) & (pc.field("skill") == column.skill)
-    pool = taught / "ingest" / "pool.parquet"
-    return bool(pq.read_table(pool, columns=["uid"], filters=came).num_rows)
+def named_skills(steps: Sequence[Path], numbers: Iterable[int | None]) -> Named:
+    """By step of those ``numbers`` that have a folder, the skills that its new rows name."""
+    found: dict[int | None, frozenset[str]] = {}
+    for number in {number for number in numbers if number and number <= len(steps)}:
+        pool = steps[number - 1] / "ingest" / "pool.parquet"
+        came = pc.field("arrived") == number
+        skills = pq.read_table(pool, columns=["skill"], filters=came)["skill"]
+        found[number] = frozenset(skills.unique().drop_null().to_pylist())
+    return found
 
 
 @cache
@@ -111,13 +120,3 @@ def _table() -> Mapping[Cell, tuple[float, int]]:
     """Mean drop in points, and the cases behind it."""
     cells = json.loads(Path(__file__).with_suffix(".json").read_text())["cells"]
     return {(c["level"], c["share"]): (c["drop"], c["cases"]) for c in cells}
-
-
-def _selected(step: Path) -> pa.Table:
-    """Skill and step of arrival of the rows that a step selected."""
-    uids = pq.read_table(step / "select" / "selection.parquet", columns=["uid"])["uid"]
-    return pq.read_table(
-        step / "ingest" / "pool.parquet",
-        columns=["skill", "arrived"],
-        filters=pc.field("uid").isin(uids),
-    )

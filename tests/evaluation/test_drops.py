@@ -28,8 +28,8 @@ def write_step(folder: Path, number: int, selected: list[int]) -> None:
     (folder / "select").mkdir()
     schema = pa.schema([("uid", pa.string()), ("skill", pa.string()), ("arrived", pa.int32())])
     pq.write_table(pa.Table.from_pylist(pool, schema), folder / "ingest" / "pool.parquet")
-    uids = [pool[place]["uid"] for place in selected]
-    pq.write_table(pa.table({"uid": uids}), folder / "select" / "selection.parquet")
+    chosen = pa.Table.from_pylist([pool[place] for place in selected], schema)
+    pq.write_table(chosen, folder / "select" / "selection.parquet")
 
 
 @pytest.fixture
