@@ -383,6 +383,15 @@ class Select(Section):
         return floor
 
 
+class Rehearse(Section):
+    """Rows that the model makes itself: old questions about new images, answered as it does now."""
+
+    rows: Natural = 0
+    """Such rows that each step, from the second one on, trains on beside the selected ones."""
+    max_new_tokens: Count = 128
+    """Tokens of an answer; a row whose answer does not end by then is left out."""
+
+
 class Prune(Section):
     """Which rows of the pool the next step starts from."""
 
@@ -644,6 +653,8 @@ class Recipe(Section):
     """Features and scores of rows."""
     select: Select = Select()
     """Rows to train on."""
+    rehearse: Rehearse = Rehearse()
+    """Rows that keep old answers without old images."""
     prune: Prune = Prune()
     """Rows to keep."""
     adapter: Adapter = Adapter()

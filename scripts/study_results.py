@@ -24,6 +24,7 @@ LEVEL = 0.95
 FEWEST = 3
 """Seeds that an interval is told of."""
 CHOOSING = ("glance", "featurize", "select", "prune")
+TRAINING = ("rehearse", "train")
 SIGNS = {
     "average_accuracy": 1,
     "forgetting_end_drop": -1,
@@ -147,7 +148,7 @@ def cpu_seconds(steps: Sequence[dict[str, Any]]) -> tuple[float, float]:
         stages = step["stages"]
         counted = CHOOSING if "featurize" in stages else ("select",)
         choosing += sum(stages[name]["cpu_seconds"] for name in counted if name in stages)
-        training += stages.get("train", {"cpu_seconds": 0.0})["cpu_seconds"]
+        training += sum(stages[name]["cpu_seconds"] for name in TRAINING if name in stages)
     return choosing, training
 
 

@@ -19,7 +19,7 @@ from stages.select import FEATURELESS
 from stages.walk import StepWorks
 from stages.work import Work, is_done
 
-STAGES = ("ingest", "glance", "featurize", "select", "train", "evaluate", "prune")
+STAGES = ("ingest", "glance", "featurize", "select", "rehearse", "train", "evaluate", "prune")
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 _SCORE_BYTES = 80  # uid, five scores and a norm of one row
@@ -118,6 +118,8 @@ def _loads(
                     yield work, meter.featurize(rows)
                 case "select":
                     yield work, meter.select(rows)
+                case "rehearse":
+                    yield work, meter.rehearse(rows)
                 case "train":
                     yield work, meter.train(rows)
                 case "evaluate":
@@ -198,7 +200,7 @@ class _Meter:
         return passing + clustering
 
     def train(self, rows: StepRows) -> Load:
-        settings, chosen = self._recipe.train, rows.chosen
+        settings, chosen = self._recipe.train, rows.trained
         number = math.ceil(chosen.number * settings.epochs)
         tokens = settings.batch_size * chosen.tokens / max(1, chosen.number)
         layers = 1 if settings.gradient_checkpointing else self._shape.text_layers
@@ -211,13 +213,22 @@ class _Meter:
             memory=self._weights + adapter + logits + self._activations(tokens, layers),
         )
 
+    def rehearse(self, rows: StepRows) -> Load:
+        # As far as is known, the answers are as long as those that the benchmarks ask for.
+        longest = max((asked.new_tokens for asked in self._benchmarks.values()), default=1)
+        tokens = min(longest, self._recipe.rehearse.max_new_tokens)
+        return self._answers(rows.rehearsed.number, tokens)
+
     def evaluate(self, work: Work) -> Load:
         asked = self._benchmarks[work.folder.name]
-        rows = asked.rows if work.rows is None else work.rows
+        return self._answers(asked.rows if work.rows is None else work.rows, asked.new_tokens)
+
+    def _answers(self, rows: int, new_tokens: int) -> Load:
+        """Answers to so many questions, each of so many tokens."""
         share = rows / self._passes.batch_rows
-        further = self._passes.token * (math.ceil(share) * (asked.new_tokens - 1))
+        further = self._passes.token * (math.ceil(share) * (new_tokens - 1))
         # Keys and values in every layer, as if each head had its own.
-        tokens = self._recipe.evaluate.batch_size * (self._passes.prompt_tokens + asked.new_tokens)
+        tokens = self._recipe.evaluate.batch_size * (self._passes.prompt_tokens + new_tokens)
         cache = 2 * tokens * self._shape.hidden * self._shape.text_layers
         return Load(
             rows,

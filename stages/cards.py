@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -95,6 +96,7 @@ def _card(context: Context, step: Step, adapter: Path) -> Card:
         hubs=_hubs([*earlier, *shares]),
         recipe={
             "selection": f"{recipe.select.method}, a budget of {recipe.select.budget} rows",
+            **_rehearsed(lineage),
             "adapter": f"{recipe.adapter.route}, r {recipe.adapter.r}, across steps"
             f" {recipe.adapter.across_steps}",
             "training": f"{recipe.train.epochs:g} epochs, batches of {recipe.train.batch_size},"
@@ -109,6 +111,13 @@ def _card(context: Context, step: Step, adapter: Path) -> Card:
         | {"base model, weights": context.model_fingerprint}
         | {"selection.parquet": _digest(steps / step.name / "select", "selection.parquet")},
     )
+
+
+def _rehearsed(lineage: Mapping[str, Any]) -> dict[str, str]:
+    """What is to be said of rows that the model has made itself; nothing where there are none."""
+    rows = lineage.get("rehearsed", 0)
+    told = f"{rows} rows: questions of earlier steps about images of this one, answered by the"
+    return {"rehearsal": f"{told} model before it"} if rows else {}
 
 
 def _digest(stage: Path, name: str) -> str:

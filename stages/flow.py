@@ -62,7 +62,7 @@ class StepRows:
 
     @property
     def chosen(self) -> Rows:
-        """Rows that are trained on."""
+        """Rows that are selected."""
         select = self.recipe.select
         if select.method == "multitask":
             return self.pool
@@ -70,6 +70,19 @@ class StepRows:
             return self.new.first(select.budget)
         source = self.pool if select.method in FEATURELESS else self.candidates
         return source.first(select.budget)
+
+    @property
+    def rehearsed(self) -> Rows:
+        """Rows that the model makes, taken to be as long as those that came before; at most."""
+        old = self.pool.number - self.new.number
+        tokens = (self.pool.tokens - self.new.tokens) / max(1, old)
+        number = self.recipe.rehearse.rows if old else 0
+        return Rows(number, number * tokens)
+
+    @property
+    def trained(self) -> Rows:
+        """Rows that are trained on."""
+        return self.chosen + self.rehearsed
 
     @property
     def kept(self) -> Rows:

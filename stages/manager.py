@@ -195,7 +195,9 @@ def _units(work: Work, context: Context) -> float:
         return 0.8 / len(context.benchmarks)
     if work.stage == "evaluate":
         return 6.5 * (work.rows or 0) / context.question_count
-    return {"glance": 3.0, "featurize": 16.0, "train": 10.0, "ingest": 1.3}.get(work.stage, 0.1)
+    return {"glance": 3.0, "featurize": 16.0, "train": 10.0, "rehearse": 3.0, "ingest": 1.3}.get(
+        work.stage, 0.1
+    )
 
 
 def _perform(

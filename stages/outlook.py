@@ -41,7 +41,7 @@ def coming_outlook(context: Context, walk: Sequence[StepWorks]) -> str:
 
 
 def _outlook(context: Context, walk: Sequence[StepWorks]) -> list[Expected]:
-    if len(walk) < 3:
+    if len(walk) < 3 or walk[-1].rehearse:  # no run that the table is made of has rehearsed
         return []
     folders = [context.run / "steps" / works.step.name for works in walk[1:]]
     return expected_drops(build_matrix(context, walk[:-1]), folders)

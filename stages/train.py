@@ -10,19 +10,29 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from adaptinf.data.pool import read_pool
+from adaptinf.data.pool import PoolTable, read_pool
 from stages.cards import write_training_card
 from stages.context import Context, Step
 from stages.lineage import Lineage
+from stages.rehearse import REHEARSAL
 from stages.work import Counts, Progress, Work, derived_seed
 
 VERSION = 2
 
 
-def train_work(context: Context, step: Step, ingest: Work, select: Work, start: Lineage) -> Work:
+def train_work(
+    context: Context,
+    step: Step,
+    ingest: Work,
+    select: Work,
+    rehearse: Work | None,
+    start: Lineage,
+) -> Work:
     """Training of the adapter at the top of ``start``, or of a fresh one."""
     recipe = context.recipe
     inputs = {"model": context.model_fingerprint, "select": select.fingerprint, **start.inputs}
+    if rehearse:
+        inputs["rehearse"] = rehearse.fingerprint
     ours = recipe.train.lasting()
     for name in ("save_steps", "keep_checkpoints"):
         ours.pop(name)  # where it may be resumed from does not change the result
@@ -39,8 +49,8 @@ def train_work(context: Context, step: Step, ingest: Work, select: Work, start: 
         inputs=inputs,
         folder=context.run / "steps" / step.name / "train",
         shared=True,
-        perform=partial(_train, context, step, ingest, select, start),
-        reads=(ingest.folder, select.folder, *start.folders),
+        perform=partial(_train, context, step, ingest, select, rehearse, start),
+        reads=(*(work.folder for work in (ingest, select, rehearse) if work), *start.folders),
     )
 
 
@@ -49,6 +59,7 @@ def _train(
     step: Step,
     ingest: Work,
     select: Work,
+    rehearse: Work | None,
     start: Lineage,
     folder: Path,
     progress: Progress,
@@ -61,8 +72,11 @@ def _train(
     place = {uid: position for position, uid in enumerate(pool.uids)}
     uids = pq.read_table(select.folder / "selection.parquet")["uid"].to_pylist()
     samples = [pool.sample(place[uid]) for uid in uids]
-    progress.total(math.ceil(len(samples) * recipe.train.epochs))
     lengths = dict(zip(pool.uids, pool.numbers("n_tokens").tolist(), strict=True))
+    made = read_pool(rehearse.folder / REHEARSAL) if rehearse else PoolTable.empty()
+    samples += made.samples(range(len(made)))
+    lengths |= zip(made.uids, made.numbers("n_tokens").tolist(), strict=True)
+    progress.total(math.ceil(len(samples) * recipe.train.epochs))
     settings = TrainSettings(
         **recipe.train.model_dump(exclude={"group_by_length"}),
         workers=recipe.data.workers,
@@ -103,6 +117,7 @@ def _train(
             "merged": [work.step for work in start.merged],
             "average": recipe.adapter.average,
             "rows": len(samples),
+            **({"rehearsed": len(made)} if rehearse else {}),
             "processor": context.preprocessing,
         }
         if losses:

@@ -14,6 +14,7 @@ from stages.lineage import Lineage
 from stages.overlap import overlap_works
 from stages.probe import Asked, probe_size
 from stages.prune import prune_work
+from stages.rehearse import rehearse_work
 from stages.select import FEATURELESS, select_work
 from stages.train import train_work
 from stages.work import Work, is_done
@@ -30,21 +31,24 @@ class StepWorks:
     glance: Work | None = None
     featurize: Work | None = None
     select: Work | None = None
+    rehearse: Work | None = None
     train: Work | None = None
     prune: Work | None = None
 
     @property
     def ordered(self) -> list[Work]:
         """The stages that this step has, in the order of the walk."""
-        before = (self.ingest, *self.overlap, self.glance, self.featurize, self.select, self.train)
-        return [w for w in (*before, *self.evaluate, self.prune) if w is not None]
+        choosing = (self.ingest, *self.overlap, self.glance, self.featurize, self.select)
+        training = (self.rehearse, self.train)
+        return [w for w in (*choosing, *training, *self.evaluate, self.prune) if w is not None]
 
 
 def plan_walk(context: Context) -> list[StepWorks]:
     """All steps with their stages, chained by fingerprints; nothing is computed.
 
     The feature pass is left out where nothing asks for it: no method that looks at features and no
-    pruning of the pool. The first look is left out where no number of rows caps that pass.
+    pruning of the pool. The first look is left out where no number of rows caps that pass, and
+    rehearsal where no rows of it are asked for, and at the first step.
     """
     recipe = context.recipe
     context.sources  # noqa: B018, a dataset that is not there is told before a missing benchmark
@@ -57,15 +61,19 @@ def plan_walk(context: Context) -> list[StepWorks]:
         before = walk[-1]
         ingest = ingest_work(context, step, [w.prune for w in walk if w.prune])
         trained = [w.train for w in walk if w.train]
-        handed = Previous(before.featurize, Lineage.after(trained, across))
-        glance = featurize = None
+        lineage = Lineage.after(trained, across)
+        handed = Previous(before.featurize, lineage)
+        glance = featurize = rehearse = None
         if scored and capped:
             glance = glance_work(context, step, ingest, before.glance)
         if scored:
             featurize = featurize_work(context, step, ingest, glance, handed)
         looks = featurize if recipe.select.method not in FEATURELESS else None
         select = select_work(context, step, ingest, looks, _first(walk))
-        train = train_work(context, step, ingest, select, Lineage.before(trained, across))
+        if recipe.rehearse.rows and trained:
+            rehearse = rehearse_work(context, step, ingest, lineage)
+        start = Lineage.before(trained, across)
+        train = train_work(context, step, ingest, select, rehearse, start)
         evaluate = _evaluations(context, step, Lineage.after([*trained, train], across), base)
         prune = prune_work(context, step, ingest, featurize)
         earlier = [(w.step, w.ingest) for w in walk if w.ingest]
@@ -78,6 +86,7 @@ def plan_walk(context: Context) -> list[StepWorks]:
                 glance=glance,
                 featurize=featurize,
                 select=select,
+                rehearse=rehearse,
                 train=train,
                 prune=prune,
             )

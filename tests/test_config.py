@@ -94,7 +94,7 @@ def test_least_recipe_has_the_documented_defaults(write):
 
 def test_every_setting_is_documented():
     found = list(sections())
-    assert len(found) == 14
+    assert len(found) == 15
     for section in found:
         for name, info in section.model_fields.items():
             assert info.description, f"{section.__name__}.{name}"
@@ -130,7 +130,7 @@ def test_every_setting_is_documented():
         ("model: {name: {a: 1}}", "model.name: not allowed (seen: a mapping); allowed: text"),
         ("prune:", "prune: not allowed (seen: null); allowed: a mapping of pool_budget"),
         ("yes: 1", "yes: unknown key; known: adapter, data, evaluate, featurize, model, on_failure,"
-         " output_dir, prune, seed, select, tasks, tracking, train, watch"),
+         " output_dir, prune, rehearse, seed, select, tasks, tracking, train, watch"),
     ],
 )  # fmt: skip
 def test_wrong_value_shows_what_was_seen_and_what_is_allowed(mistakes, line, message):

@@ -318,6 +318,17 @@ def write_images(path: Path, images: Mapping[str, ImageInfo]) -> None:
     _write(path, pa.table(columns, schema=IMAGE_SCHEMA))
 
 
+def read_images(path: Path) -> dict[str, ImageInfo]:
+    """Size and digest of images by name, out of what ``write_images`` wrote; else ``UserError``."""
+    columns = ("name", "width", "height", "digest")
+
+    def build(table: pa.Table) -> dict[str, ImageInfo]:
+        rows = zip(*(table[column].to_pylist() for column in columns), strict=True)
+        return {name: ImageInfo(*known) for name, *known in rows}
+
+    return _read(path, build)
+
+
 def read_remarks(path: Path) -> list[Remark]:
     """What ``write_remarks`` wrote. Raises ``UserError`` if the file holds something else."""
     return _read(path, lambda table: [Remark(**record) for record in table.to_pylist()])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,7 +14,30 @@ from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import load_image
 from adaptinf.data.sample import IMAGE_MARK, Turn
 from adaptinf.distributed import Ranks
-from adaptinf.evaluation.benchmarks import Benchmark, Question
+
+
+class Asked(Protocol):
+    """A question: its text with a mark for each image, and the images' paths."""
+
+    @property
+    def prompt(self) -> str:
+        """What is asked."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What is shown, relative to ``Sheet.images``."""
+
+
+class Sheet(Protocol):
+    """What questions have in common: where their images are, how long an answer may be."""
+
+    @property
+    def images(self) -> Path:
+        """The folder of the images."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of an answer, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +50,8 @@ class Generator:
 
     def answer(
         self,
-        benchmark: Benchmark,
-        questions: Sequence[Question],
+        sheet: Sheet,
+        questions: Sequence[Asked],
         partial: Path,
         advance: Callable[[int], None] = lambda rows: None,
         ranks: Ranks | None = None,
@@ -57,7 +80,7 @@ class Generator:
             for start in range(0, len(pending), ranks.size):
                 together = pending[start : start + ranks.size]
                 for batch in ranks.share(together):
-                    answers = self._generate(benchmark, [questions[i] for i in batch])
+                    answers = self._generate(sheet, [questions[i] for i in batch])
                     pairs = zip(batch, answers, strict=True)
                     lines = [json.dumps({"item": i, "text": text}) + "\n" for i, text in pairs]
                     log.write("".join(lines))
@@ -69,21 +92,21 @@ class Generator:
         texts = _read_partials(partial)
         return [texts[i] for i in range(len(questions))]
 
-    def read(self, benchmark: Benchmark, questions: Sequence[Question]) -> Iterator[int]:
+    def read(self, sheet: Sheet, questions: Sequence[Asked]) -> Iterator[int]:
         """Have the model read questions without an answer; after each batch its number of rows."""
         for start in range(0, len(questions), self.batch_size):
             batch = questions[start : start + self.batch_size]
             with torch.inference_mode():
-                self.model(**self._prompts(benchmark, batch))
+                self.model(**self._prompts(sheet, batch))
             yield len(batch)
 
-    def _prompts(self, benchmark: Benchmark, questions: Sequence[Question]) -> Any:
-        turns = [[asked(q.text, len(q.images))] for q in questions]
-        images = [[load_image(benchmark.images / path) for path in q.images] for q in questions]
+    def _prompts(self, sheet: Sheet, questions: Sequence[Asked]) -> Any:
+        turns = [[Turn("user", q.prompt)] for q in questions]
+        images = [[load_image(sheet.images / path) for path in q.images] for q in questions]
         return self.encoder.encode_prompts(turns, images).to(self.model.device)
 
-    def _generate(self, benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
-        fresh = generate(self.model, self._prompts(benchmark, questions), benchmark.max_new_tokens)
+    def _generate(self, sheet: Sheet, questions: Sequence[Asked]) -> list[str]:
+        fresh = generate(self.model, self._prompts(sheet, questions), sheet.max_new_tokens)
         return texts_of(self.encoder, fresh)
 
 
@@ -109,8 +132,8 @@ def texts_of(encoder: Encoder, fresh: torch.Tensor) -> list[str]:
     return [text.strip() for text in decode(fresh, skip_special_tokens=True)]
 
 
-def _size(question: Question) -> tuple[int, int]:
-    return len(question.images), len(question.text)
+def _size(question: Asked) -> tuple[int, int]:
+    return len(question.images), len(question.prompt)
 
 
 def remove_partials(partial: Path) -> None:

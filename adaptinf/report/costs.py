@@ -10,6 +10,7 @@ _KIND_OF_STAGE = {
     "glance": "glance",
     "featurize": "choose",
     "select": "choose",
+    "rehearse": "train",
     "train": "train",
     "evaluate": "evaluate",
 }
@@ -19,7 +20,8 @@ _KIND_OF_STAGE = {
 class StepCost:
     """Seconds of one step by kind; "choose" is featurize and select together.
 
-    "glance" is the first look at a pool of which only some rows are featurized.
+    "glance" is the first look at a pool of which only some rows are featurized; "train" has what
+    makes rows for it, too.
     """
 
     step: str

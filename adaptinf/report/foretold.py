@@ -30,13 +30,16 @@ class Foretold:
 
 
 def foretold_drops(findings: Findings) -> Sequence[Foretold]:
-    """Those that were told or came, step by step; of steps whose files are there."""
+    """Those that were told or came, step by step; of steps whose files are there.
+
+    Of a step that has rehearsed nothing was told: the table is not made of such ones.
+    """
     matrix = findings.matrix
     place = {column.name: at for at, column in enumerate(matrix.benchmarks)}
     found = []
     for row in range(2, len(matrix.steps)):
         folders = [findings.step_folder(number) for number in range(1, row + 1)]
-        if not all(map(_has_rows, folders)):
+        if not all(map(_has_rows, folders)) or (folders[-1] / "rehearse").is_dir():
             continue
         for expected in expected_drops(matrix, folders):
             standing = expected.standing

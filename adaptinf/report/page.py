@@ -141,6 +141,9 @@ def _facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
             facts.append((title, str(value)))
+    rehearsed = (recipe.get("rehearse") or {}).get("rows")
+    if rehearsed:
+        facts.append(("Rehearsed rows per step", str(rehearsed)))
     return facts
 
 

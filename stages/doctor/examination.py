@@ -121,6 +121,7 @@ def _stages(recipe: Recipe) -> tuple[str, ...]:
     left_out = set() if recipe.data.overlap else {"overlap"}
     left_out |= set() if scored else {"glance", "featurize"}
     left_out |= {"glance"} if recipe.most_scored is None else set()
+    left_out |= set() if recipe.rehearse.rows and len(recipe.tasks) > 1 else {"rehearse"}
     return tuple(stage for stage in STAGES if stage not in left_out)
 
 

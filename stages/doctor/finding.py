@@ -11,12 +11,12 @@ from adaptinf.errors import UserError
 Verdict = Literal["ok", "warn", "fail"]
 
 STAGES = (
-    *("ingest", "overlap", "glance", "featurize", "select", "train", "evaluate", "prune"),
-    "report",
+    *("ingest", "overlap", "glance", "featurize", "select", "rehearse", "train"),
+    *("evaluate", "prune", "report"),
 )
 """In the order of the walk."""
 
-MODEL_STAGES = ("ingest", "glance", "featurize", "train", "evaluate")
+MODEL_STAGES = ("ingest", "glance", "featurize", "rehearse", "train", "evaluate")
 """Those that need the model, or its processor."""
 
 _WORST: tuple[Verdict, ...] = ("fail", "warn")

@@ -70,6 +70,12 @@ def test_methods_without_features(method, budget, chosen):
     assert rows.chosen.number == chosen
 
 
+def test_rows_that_the_model_makes_are_trained_on_too():
+    sections = {"select": {"method": "random", "budget": 8}, "rehearse": {"rows": 6}}
+    assert step(20, 50, **sections).trained == Rows(14, 140.0)
+    assert step(50, 50, **sections).trained == Rows(8, 80.0)  # the first step has no older rows
+
+
 def test_the_pool_grows_and_is_capped():
     walk = [StepWorks(Step(i, "a"), ()) for i in (1, 2, 3)]
     looks = [Look(30), Look(20), Look(5)]
