@@ -167,9 +167,13 @@ def finished(runs: Path, cells: Sequence[Run]) -> list[Run]:
 
 
 def cells_of(plan: Plan) -> tuple[list[Run], list[Run]]:
-    """The runs that the table is made of, and those that it is tried on: trained otherwise."""
+    """The runs that the table is made of, and those that it is tried on: trained otherwise.
+
+    Not of either are those that rehearse, of which it says nothing.
+    """
     tables = [table.name for table in plan.tables if table.name != ASIDE]
-    known = plan.cells(tables, (), ())
+    ways = [way for way, laid in plan.ways.items() if not laid.get("rehearse.rows")]
+    known = plan.cells(tables, ways, ())
     return known, [cell for cell in plan.cells([ASIDE], (), ()) if cell not in known]
 
 

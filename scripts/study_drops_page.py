@@ -26,7 +26,8 @@ before it. The table tells the mean drop in points, below 0 a gain, and in brack
 _USE = f"""\
 A drop of {LARGE:.0f} points or more is told on the console before the step trains, and in the
 report beside what came of it. It changes nothing. What helps is to select rows of the skill, with
-`select.skill_floor`, `select.old` or `select.floors`.
+`select.skill_floor`, `select.old` or `select.floors`, or [rehearsal](rehearsal.md), which needs
+none; of a step that rehearses nothing is told, as no run behind the table does.
 """
 
 _LIMITS = """\

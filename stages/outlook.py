@@ -66,5 +66,6 @@ def _told(step: Step, drops: Sequence[Expected]) -> str:
     return (
         f"{step.name} is likely to cost, as such skills lost in the study"
         f" (docs/expected_drops.md):\n{textwrap.indent(told + more, '  ')}\n"
-        "select.skill_floor, select.old or select.floors keep rows of old skills"
+        "select.skill_floor, select.old or select.floors keep rows of old skills;"
+        " rehearse.rows needs none"
     )

@@ -181,6 +181,24 @@ def test_the_best_recipe_is_what_the_results_say() -> None:
         assert getattr(best, section) == getattr(base, section)
 
 
+def test_the_recipe_of_rehearsal_is_what_was_tried() -> None:
+    results = json.loads((ROOT / "docs/results.json").read_text())
+    [table] = [table for table in results["tables"] if table["name"] == "rehearsal"]
+    [row] = [row for row in table["rows"] if row["method"] == "sequential-rehearsed-floors"]
+    assert row["seeds"] == 5
+    assert row["average_accuracy"]["vs_sequential-equal-cost"]["low"] > 0
+    recipe = load_recipe(ROOT / "configs/rehearsal.yaml")
+    assert study_plan.read_plan().ways["sequential-rehearsed-floors"] == {
+        "select.method": recipe.select.method,
+        "select.budget": recipe.select.budget,
+        "select.skill_floor": recipe.select.skill_floor,
+        "rehearse.rows": recipe.rehearse.rows,
+    }
+    base = load_recipe(study_plan.BASE)
+    for section in ("adapter", "train", "model"):
+        assert getattr(recipe, section) == getattr(base, section)
+
+
 def test_unknown_names_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main(["run", str(tmp_path), "--methods", "adapt-ing"]) == 2
     assert "did you mean 'adapt-inf'?" in capsys.readouterr().err

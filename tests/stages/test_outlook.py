@@ -72,7 +72,8 @@ def test_large_drops_are_told_the_largest_first(monkeypatch: pytest.MonkeyPatch)
         "  colour         82  0 of 280      94",
         "  more           61  0 of 280      69",
         "  count          90  3 of 280      14",
-        "select.skill_floor, select.old or select.floors keep rows of old skills",
+        "select.skill_floor, select.old or select.floors keep rows of old skills;"
+        " rehearse.rows needs none",
     ]
     monkeypatch.setattr(outlook, "_LISTED", 1)
     assert outlook._told(step, drops).splitlines()[3:5] == [
