@@ -125,7 +125,7 @@ def _skills(
 ) -> dict[str, tuple[list[float], NDArray[np.int64]]]:
     """Levels of the benchmarks that have the same rows, and those rows in their order."""
     number, found = len(steps), {}
-    named = named_skills(steps, {column.learned_at for column in matrix.benchmarks})
+    named = named_skills(matrix, steps)
     for column, level in zip(matrix.benchmarks, matrix.scores[number - 1].tolist(), strict=True):
         learned = column.learned_at
         if learned is not None and learned < number:

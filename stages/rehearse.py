@@ -45,7 +45,6 @@ def rehearse_work(context: Context, step: Step, ingest: Work, lineage: Lineage) 
         folder=context.run / "steps" / step.name / "rehearse",
         shared=True,
         perform=partial(_rehearse, context, step, ingest, lineage),
-        rows=recipe.rehearse.rows,
         reads=(ingest.folder, *lineage.folders),
     )
 
@@ -82,11 +81,11 @@ def _rehearse(
         texts = generator.answer(sheet, prompts, partial_file, progress.advance, context.ranks)
     if not context.ranks.leads:
         return Counts(len(asked), 0)
-    remove_partials(partial_file)
     faults = [maker.fault(text, settings.max_new_tokens) for text in texts]
     pairs = zip(fitting, texts, faults, strict=True)
     rows = maker.rows([(one, text) for one, text, fault in pairs if fault is None], step.index)
     write_pool(folder / REHEARSAL, PoolTable.from_rows(rows))
+    remove_partials(partial_file)
     dropped = Counter(fault for fault in faults if fault is not None)
     dropped[reasons.TOO_LONG] += len(asked) - len(fitting)
     if not asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from adaptinf.data.pool import PoolTable, read_pool
+from adaptinf.data.pool import PoolTable, places, read_pool
 from stages.cards import write_training_card
 from stages.context import Context, Step
 from stages.lineage import Lineage
@@ -69,9 +69,8 @@ def _train(
 
     recipe = context.recipe
     pool = read_pool(ingest.folder / "pool.parquet")
-    place = {uid: position for position, uid in enumerate(pool.uids)}
     uids = pq.read_table(select.folder / "selection.parquet")["uid"].to_pylist()
-    samples = [pool.sample(place[uid]) for uid in uids]
+    samples = pool.samples(places(uids, pool.uids))
     lengths = dict(zip(pool.uids, pool.numbers("n_tokens").tolist(), strict=True))
     made = read_pool(rehearse.folder / REHEARSAL) if rehearse else PoolTable.empty()
     samples += made.samples(range(len(made)))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adaptinf.notice import Notice
-from config import load_recipe
+from config import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -176,9 +176,7 @@ def test_the_best_recipe_is_what_the_results_say() -> None:
         "select.budget": best.select.budget,
         "select.skill_floor": best.select.skill_floor,
     }
-    base = load_recipe(study_plan.BASE)
-    for section in ("adapter", "train", "model"):
-        assert getattr(best, section) == getattr(base, section)
+    trains_as_the_study(best)
 
 
 def test_the_recipe_of_rehearsal_is_what_was_tried() -> None:
@@ -194,6 +192,10 @@ def test_the_recipe_of_rehearsal_is_what_was_tried() -> None:
         "select.skill_floor": recipe.select.skill_floor,
         "rehearse.rows": recipe.rehearse.rows,
     }
+    trains_as_the_study(recipe)
+
+
+def trains_as_the_study(recipe: Recipe) -> None:
     base = load_recipe(study_plan.BASE)
     for section in ("adapter", "train", "model"):
         assert getattr(recipe, section) == getattr(base, section)

@@ -14,7 +14,7 @@ from adaptinf.chat.choice import Best, Chooser, look
 from adaptinf.chat.experience import Example, Experience
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import load_image
-from adaptinf.evaluation.generation import asked
+from adaptinf.evaluation.benchmark import asked
 from adaptinf.evaluation.intervals import bootstrap_interval, share_interval
 
 AT_ONCE = 16

@@ -9,7 +9,7 @@ from PIL import Image
 
 from adaptinf.data.sample import IMAGE_MARK, Role, Turn
 from adaptinf.errors import UserError
-from adaptinf.evaluation.generation import asked
+from adaptinf.evaluation.benchmark import asked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptinf.data.images import BadImage, locate
-from adaptinf.data.sample import IMAGE_MARK
+from adaptinf.data.sample import IMAGE_MARK, Turn
 from adaptinf.errors import UserError
 from adaptinf.scoring.items import Item, Totals
 from adaptinf.scoring.result import Result
 
 _LISTED = 3
+
+
+def asked(text: str, n_images: int) -> Turn:
+    """A question as models are asked here: its images before its words."""
+    return Turn("user", IMAGE_MARK * n_images + text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Question:
     @property
     def prompt(self) -> str:
         """The text behind a mark for each image."""
-        return IMAGE_MARK * len(self.images) + self.text
+        return asked(self.text, len(self.images)).text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,7 +80,7 @@ def standings(matrix: AccuracyMatrix, steps: Sequence[Path]) -> list[Standing]:
     """Of every accuracy that was taught before the last of these steps, in the matrix's order."""
     chosen = steps[-1] / "select" / "selection.parquet"
     selected = pq.read_table(chosen, columns=["skill", "arrived"])
-    named = named_skills(steps, {column.learned_at for column in matrix.benchmarks})
+    named = named_skills(matrix, steps)
     levels = matrix.scores[len(steps) - 1].tolist()
     found = []
     for column, level in zip(matrix.benchmarks, levels, strict=True):
@@ -104,10 +104,11 @@ def own_rows(rows: pa.Table, column: BenchmarkColumn, named: Named) -> NDArray[n
     return mask
 
 
-def named_skills(steps: Sequence[Path], numbers: Iterable[int | None]) -> Named:
-    """By step of those ``numbers`` that have a folder, the skills that its new rows name."""
+def named_skills(matrix: AccuracyMatrix, steps: Sequence[Path]) -> Named:
+    """Of each of these steps that taught a benchmark, the skills that its new rows name."""
+    numbers = {column.learned_at for column in matrix.benchmarks}
     found: dict[int | None, frozenset[str]] = {}
-    for number in {number for number in numbers if number and number <= len(steps)}:
+    for number in (number for number in numbers if number and number <= len(steps)):
         pool = steps[number - 1] / "ingest" / "pool.parquet"
         came = pc.field("arrived") == number
         skills = pq.read_table(pool, columns=["skill"], filters=came)["skill"]

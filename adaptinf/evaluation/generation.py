@@ -12,7 +12,7 @@ import torch
 
 from adaptinf.data.encoder import Encoder
 from adaptinf.data.images import load_image
-from adaptinf.data.sample import IMAGE_MARK, Turn
+from adaptinf.data.sample import Turn
 from adaptinf.distributed import Ranks
 
 
@@ -108,11 +108,6 @@ class Generator:
     def _generate(self, sheet: Sheet, questions: Sequence[Asked]) -> list[str]:
         fresh = generate(self.model, self._prompts(sheet, questions), sheet.max_new_tokens)
         return texts_of(self.encoder, fresh)
-
-
-def asked(text: str, n_images: int) -> Turn:
-    """A question as models are asked here: its images before its words."""
-    return Turn("user", IMAGE_MARK * n_images + text)
 
 
 def generate(
